@@ -1,0 +1,1 @@
+"""The sweep service: studies of neural-network training, answered with error bars."""

@@ -1,0 +1,40 @@
+"""`check`: is a study file right, and what does it search?"""
+
+from pathlib import Path
+
+import click
+
+from sweep.commands.options import json_option, print_json, told
+
+
+@click.command()
+@click.argument("study", type=click.Path(path_type=Path))
+@click.option("--set", "assignments", multiple=True, metavar="PATH=VALUE", help="Override a field.")
+@json_option
+def check(study: Path, assignments: tuple[str, ...], as_json: bool) -> None:
+    """Check a study file and print its search space.
+
+    \b
+    Example:
+      python -m sweep check studies/digits.yaml --set replicates=5
+    """
+    from sweep import study as studies
+    from sweep.study_file import load, override
+
+    with told():
+        checked = studies.check(override(load(study), list(assignments)))
+    space = {each.name: str(each) for each in checked.parameters()}
+    if as_json:
+        print_json({"name": checked.name, "question": checked.question, "parameters": space})
+        return
+    search = checked.search
+    click.echo(f"{checked.name}: {checked.question}")
+    click.echo(
+        f"{search.trials} trials × {checked.replicates} replicates, "
+        f"sampler {search.sampler.name}, pruner {search.pruner.name}, "
+        f"{'maximize' if checked.maximize else 'minimize'} {checked.metric}"
+    )
+    for name, values in space.items():
+        click.echo(f"  {name:42} {values}")
+    if not space:
+        click.echo("  nothing is searched: every field has one value")

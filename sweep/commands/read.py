@@ -1,0 +1,115 @@
+"""`list`, `show` and `best`: what studies have found."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sweep.commands.options import Mistake, json_option, print_json, told, workspace_option
+
+
+@click.command(name="list")
+@workspace_option
+@json_option
+def list_studies(folder: str | None, as_json: bool) -> None:
+    """List the studies in the workspace.
+
+    \b
+    Example:
+      python -m sweep list --json
+    """
+    from sweep.results import read
+    from sweep.summary import listing
+    from sweep.workspace import workspace
+
+    with told():
+        place = workspace(folder)
+        entries = [read(each).summary() for each in place.studies()]
+    if as_json:
+        print_json(entries)
+    elif entries:
+        listing(entries)
+    else:
+        click.echo(f"no studies in {place.path}")
+
+
+@click.command()
+@click.argument("name")
+@click.option("--csv", "as_csv", is_flag=True, help="Print the trials as a table in CSV.")
+@workspace_option
+@json_option
+def show(name: str, as_csv: bool, folder: str | None, as_json: bool) -> None:
+    """Show the study NAME: its state, its counts, its best trials.
+
+    \b
+    Example:
+      python -m sweep show digits --csv > trials.csv
+    """
+    results = _results(name, folder)
+    if as_json:
+        print_json(results.full())
+    elif as_csv:
+        click.echo(_csv(results.full()["trials"]), nl=False)
+    else:
+        from sweep.summary import summary
+
+        summary(results, None, folder)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--export", "target", type=click.Path(path_type=Path), metavar="DIR")
+@workspace_option
+@json_option
+def best(name: str, target: Path | None, folder: str | None, as_json: bool) -> None:
+    """Print the winning configuration of NAME; --export writes its model to a folder.
+
+    \b
+    Example:
+      python -m sweep best digits --export model/
+    """
+    from sweep.study_file import dump
+    from sweep.workspace import workspace
+
+    results = _results(name, folder)
+    winner = results.best
+    if winner is None:
+        raise Mistake(f"no trial of {name!r} has completed", 1)
+    config = results.study.config(winner.params)
+    if target is not None:
+        from sweep.export import export
+
+        with told():
+            export(results, workspace(folder).existing(name), target)
+    if as_json:
+        print_json({"trial": winner.number, "value": winner.value, "config": config})
+    else:
+        click.echo(f"# trial {winner.number}: {results.study.metric} {winner.value:.4f}")
+        click.echo(dump(config), nl=False)
+        if target is not None:
+            click.echo(f"# exported to {target}")
+
+
+def _results(name: str, folder: str | None) -> Any:
+    from sweep.results import read
+    from sweep.workspace import workspace
+
+    with told():
+        return read(workspace(folder).existing(name))
+
+
+def _csv(trials: list[dict[str, Any]]) -> str:
+    names = list(dict.fromkeys(key for each in trials for key in each["params"]))
+    plain = [key for key in (trials[0] if trials else {}) if key not in ("params", "values")]
+    count = max((len(each["values"]) for each in trials), default=0)
+    columns = [f"value_{index}" for index in range(count)]
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow([*plain, *names, *columns])
+    for each in trials:
+        values = [*each["values"], *[None] * (count - len(each["values"]))]
+        params = [each["params"].get(key) for key in names]
+        writer.writerow([*(each[key] for key in plain), *params, *values])
+    return text.getvalue()

@@ -1,0 +1,99 @@
+"""`run` and `resume`: train a study's trials."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sweep.commands.options import (
+    INTERRUPTED,
+    Mistake,
+    json_option,
+    leave,
+    print_json,
+    told,
+    workspace_option,
+)
+
+if TYPE_CHECKING:
+    from sweep.driver import Finished
+
+
+@click.command()
+@click.argument("study", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Override a field of the study file, e.g. training.epochs=9. Repeatable.",
+)
+@click.option("--trials", type=int, help="How many trials to end with.")
+@click.option("--timeout", type=float, metavar="S", help="Start no trial after so many seconds.")
+@click.option("--name", help="A name other than the study file's.")
+@click.option("--address", metavar="ADDRESS", help="A Ray cluster; else $RAY_ADDRESS, else here.")
+@workspace_option
+@json_option
+def run(
+    study: Path | None,
+    assignments: tuple[str, ...],
+    trials: int | None,
+    timeout: float | None,
+    name: str | None,
+    address: str | None,
+    folder: str | None,
+    as_json: bool,
+) -> None:
+    """Run STUDY (by default studies/digits.yaml), or go on with it.
+
+    \b
+    Example:
+      python -m sweep run studies/digits.yaml --trials 30 --set search.seed=1 --name digits-1
+    """
+    from sweep import driver
+
+    with told():
+        finished = driver.run(
+            study or driver.DEFAULT_STUDY,
+            assignments=assignments,
+            name=name,
+            trials=trials,
+            timeout=timeout,
+            address=address,
+            folder=folder,
+            quiet=as_json,
+        )
+    _tell(finished, folder, as_json)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--address", metavar="ADDRESS", help="A Ray cluster; else $RAY_ADDRESS, else here.")
+@workspace_option
+@json_option
+def resume(name: str, address: str | None, folder: str | None, as_json: bool) -> None:
+    """Go on with the study NAME where it was interrupted.
+
+    \b
+    Example:
+      python -m sweep resume digits
+    """
+    from sweep import driver
+
+    with told():
+        finished = driver.resume(name, address=address, folder=folder, quiet=as_json)
+    _tell(finished, folder, as_json)
+
+
+def _tell(finished: "Finished", folder: str | None, as_json: bool) -> None:
+    from sweep.summary import summary
+
+    results = finished.results
+    if as_json:
+        print_json(results.full())
+    else:
+        summary(results, finished.seconds, folder)
+    if finished.interrupted:
+        leave(INTERRUPTED)
+    if results.best is None:
+        raise Mistake("no trial completed", 1)

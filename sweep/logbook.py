@@ -1,0 +1,128 @@
+"""What happens to trials, written down for the people who read MLflow: the loop's `Records`.
+
+Everything goes into the study's outbox at once; the recorder process sends it on. The weights of a
+trial lie in a file beside the outbox until they are sent; those of the best trial so far stay.
+"""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sweep import space
+from sweep.outbox import Outbox
+from sweep.records import Epochs, TrialEnded, TrialStarted
+from sweep.runner import Advanced
+from sweep.study import Study
+from sweep.study_file import dump
+from sweep.trial import Trial
+from sweep.winner import model
+from sweep.workspace import StudyFolder
+from trainer import checkpoint
+from trainer.config import Config
+from trainer.preprocessing import Fitted
+from trainer.rules import Section, build
+from trainer.training import State
+
+SHORT = {"dropout": "p", "learning_rate": "lr", "batch_size": "batch"}
+"""How the name of a run calls a number."""
+
+
+class Logbook:
+    """Writes trials into the outbox of their study, and their weights into its folder."""
+
+    def __init__(
+        self,
+        study: Study,
+        folder: StudyFolder,
+        outbox: Outbox,
+        preprocessing: Sequence[Fitted],
+    ) -> None:
+        self._study = study
+        self._preprocessing = preprocessing
+        self._folder = folder
+        self._outbox = outbox
+
+    def started(self, trial: Trial) -> None:
+        """Records the configuration."""
+        self._outbox.add(
+            TrialStarted(
+                trial=trial.number,
+                name=run_name(self._study, trial),
+                params=space.flatten(Section(Config), trial.config),
+                config=dump(dict(trial.config)),
+                at_ms=_now(),
+                tags={"sweep.host": os.uname().nodename},
+            )
+        )
+
+    def advanced(self, trial: Trial, outcome: Advanced) -> None:
+        """Records the epochs of a link."""
+        epochs = len(outcome.history["epoch_seconds"])
+        first = outcome.epoch - epochs + 1
+        self._outbox.add(Epochs(trial.number, first, outcome.history, _now()))
+
+    def ended(
+        self, trial: Trial, state: Callable[[], State] | None, error: str | None, *, best: bool
+    ) -> None:
+        """Records the end, after the weights are in their file."""
+        kept = None
+        if state is not None and (best or self._study.record.weights.name == "all"):
+            kept = self._folder.weights / f"{trial.number:05}.npz"
+            arrays = model(build(Config, trial.config), state(), self._preprocessing)
+            about = {"trial": trial.number, "config": dict(trial.config)}
+            checkpoint.save(kept, arrays, about)
+            if best:
+                _link(kept, self._folder.winner)
+        if self._study.record.weights.name != "all":
+            kept = None
+        self._outbox.add(
+            TrialEnded(
+                trial=trial.number,
+                state=trial.state.value,
+                epoch=trial.epoch,
+                at_ms=_now(),
+                reason=trial.reason,
+                value=trial.value if trial.values else None,
+                values=trial.values,
+                metrics=_figures(trial),
+                error=error,
+                weights=str(kept.relative_to(self._folder.path)) if kept else None,
+            )
+        )
+
+
+def run_name(study: Study, trial: Trial) -> str:
+    """What a list of runs shows of a trial, such as `#17 elu he_normal before p=.23`."""
+    parts = []
+    for parameter in study.parameters():
+        if parameter.name not in trial.params:
+            continue
+        value = trial.params[parameter.name]
+        field = parameter.name.rpartition(".")[2]
+        if isinstance(value, float):
+            number = f"{value:.2g}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3g}"
+            parts.append(f"{SHORT.get(field, field)}={number}")
+        elif isinstance(value, str) and field != "batch_norm":
+            parts.append(value)
+        else:
+            parts.append(f"{SHORT.get(field, field)}={value}")
+    return f"#{trial.number} {' '.join(parts)}"[:120]
+
+
+def _figures(trial: Trial) -> dict[str, float]:
+    """What is known once a trial: `parameters` and the seconds that a prediction takes."""
+    names = ("parameters", "predict_seconds")
+    found = {name: trial.metrics[name] for name in names if name in trial.metrics}
+    return {name: sum(values) / len(values) for name, values in found.items()}
+
+
+def _link(source: Path, target: Path) -> None:
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    draft.hardlink_to(source)
+    draft.replace(target)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,157 @@
+"""Links as Ray tasks, on this machine or on a cluster.
+
+The data are put into the object store once and read by every worker of a node without a copy; a
+state goes from link to link by reference and never passes through the driver.
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from sweep.runner import Advanced, Link, Lost, Outcome, Raised, advance
+from sweep.study import Resources
+from trainer.data import Data
+from trainer.training import State
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+SLOTS_SECONDS = 2.0
+"""How long a count of the cluster's slots is good for."""
+
+
+class RayUnavailable(RuntimeError):
+    """No Ray could be started or reached, or it can never hold a link of this study."""
+
+
+class RayRunner:
+    """Trains links as Ray tasks. Starts a local Ray, or joins the one at `address`."""
+
+    def __init__(self, data: Data, resources: Resources, address: str | None) -> None:
+        import ray
+
+        self._resources = resources
+        try:
+            if address is None:
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level="error",
+                    num_cpus=len(os.sched_getaffinity(0)),
+                )
+            else:
+                # The code travels with the job: the cluster's machines need not have it.
+                here = Path(__file__).parent
+                modules = [str(here), str(here.parent / "trainer")]
+                ray.init(
+                    address=address,
+                    log_to_driver=False,
+                    logging_level="error",
+                    runtime_env={"py_modules": modules},
+                )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise RayUnavailable(f"Ray at {address or 'this machine'}: {error}") from error
+        task = ray.remote(max_retries=0, num_returns=2)(_work)
+        self._task = task.options(num_cpus=resources.cpu, num_gpus=resources.gpu)
+        self._data = ray.put(data)
+        self._states: dict[int, Any] = {}
+        self._pending: dict[Any, tuple[int, Any]] = {}
+        self._counted = -SLOTS_SECONDS
+        self._slots = 0
+        if self.slots() == 0:
+            ray.shutdown()
+            raise RayUnavailable(
+                f"no machine has cpu {resources.cpu:g} and gpu {resources.gpu:g} (resources)"
+            )
+
+    def slots(self) -> int:
+        """How many links fit on the nodes that are alive, counted every few seconds."""
+        import ray
+
+        now = time.monotonic()
+        if now - self._counted >= SLOTS_SECONDS:
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            self._slots = sum(_fitting(node, self._resources) for node in nodes)
+            self._counted = now
+        return self._slots
+
+    def submit(self, link: Link) -> None:
+        """Submits the link's task; the state of the last link is passed by reference."""
+        outcome, state = self._task.remote(link, self._data, self._states.get(link.number))
+        self._pending[outcome] = (link.number, state)
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        """The outcomes of all tasks that are done."""
+        import ray
+
+        if not self._pending:
+            return []
+        waiting = list(self._pending)
+        done, _ = ray.wait(waiting, num_returns=1, timeout=seconds)
+        if done:
+            done, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0)
+        return [self._settled(outcome) for outcome in done]
+
+    def _settled(self, reference: Any) -> Outcome:
+        import ray
+
+        number, state = self._pending.pop(reference)
+        try:
+            outcome: Advanced | Raised = ray.get(reference)
+        except ray.exceptions.RayTaskError as error:
+            return Raised(number, str(error))
+        except ray.exceptions.RayError as error:
+            # The state may have gone with the worker; training again from the start gives the
+            # same bits, so that is where the trial goes on.
+            self._states.pop(number, None)
+            return Lost(number, f"{type(error).__name__}: {error}")
+        self._states[number] = state
+        return outcome
+
+    def state(self, number: int) -> State:
+        """Fetches the state after the trial's last link."""
+        import ray
+
+        state: State = ray.get(self._states[number])
+        return state
+
+    def forget(self, number: int) -> None:
+        """Drops the references to the trial's state, and cancels its task if one is under way."""
+        import ray
+
+        self._states.pop(number, None)
+        for reference, (owner, _) in list(self._pending.items()):
+            if owner == number:
+                ray.cancel(reference, force=True)
+                del self._pending[reference]
+
+    def close(self) -> None:
+        """Leaves the cluster, or ends the local Ray."""
+        import ray
+
+        self._states.clear()
+        self._pending.clear()
+        ray.shutdown()
+
+
+def _fitting(node: dict[str, float], resources: Resources) -> int:
+    fits = int(node.get("CPU", 0) / resources.cpu + 1e-9)
+    return min(fits, int(node.get("GPU", 0) / resources.gpu + 1e-9)) if resources.gpu else fits
+
+
+_limited = False
+
+
+def _work(link: Link, data: Data, state: State | None) -> tuple[Outcome, State | None]:
+    """What a worker does: one BLAS thread for each core of the task, then the link."""
+    global _limited
+    if not _limited:
+        import ray
+        from threadpoolctl import threadpool_limits
+
+        cores = ray.get_runtime_context().get_assigned_resources().get("CPU", 1)
+        threadpool_limits(max(1, int(cores)))
+        _limited = True
+    return advance(link, data, state)

@@ -1,0 +1,169 @@
+"""What the driver puts on record: one frozen dataclass a fact, each with the time it happened.
+
+A record is complete in itself: whoever sends it needs nothing but the record, the files that it
+names, and the runs that exist already. Times are milliseconds since the Unix epoch.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class SweepStarted:
+    """A sweep begins, or goes on: the parent run is opened, or opened again.
+
+    Attributes:
+        question: what the study asks, in words.
+        study_file: the text of the study file with its overrides.
+        tags: further tags of the parent run.
+    """
+
+    trial: ClassVar[None] = None
+    question: str
+    study_file: str
+    at_ms: int
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrialStarted:
+    """A trial begins: its run is made. A second start of the same trial says nothing new.
+
+    Attributes:
+        name: the name of the run.
+        params: the flat configuration.
+        config: the configuration as YAML text.
+    """
+
+    trial: int
+    name: str
+    params: Mapping[str, Scalar]
+    config: str
+    at_ms: int
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """What a link measured.
+
+    Attributes:
+        first_epoch: the number of the first of these epochs, counted from 1.
+        history: an array (E, R) a metric, all of one shape; NaN where a replicate had stopped.
+        at_ms: when the last of these epochs ended.
+    """
+
+    trial: int
+    first_epoch: int
+    history: Mapping[str, NDArray[np.floating]]
+    at_ms: int
+
+    @property
+    def last_epoch(self) -> int:
+        """The number of the last of these epochs."""
+        return self.first_epoch + len(next(iter(self.history.values()))) - 1
+
+
+@dataclass(frozen=True)
+class TrialEnded:
+    """A trial ended. Of two ends of one trial the later stands.
+
+    Attributes:
+        state: `complete`, `pruned`, `failed` or `stopped`.
+        epoch: the number of epochs completed: the step of `value` and `metrics`.
+        reason: why, unless it ran to its end.
+        value: the mean of the objective over the replicates.
+        values: the objective, one a replicate.
+        metrics: further figures of the whole trial, none named as one of its histories.
+        error: the traceback of a failed trial.
+        weights: the file of the weights, relative to the folder of the study. It may be deleted
+            once it has been sent.
+    """
+
+    trial: int
+    state: str
+    epoch: int
+    at_ms: int
+    reason: str | None = None
+    value: float | None = None
+    values: Sequence[float] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    error: str | None = None
+    weights: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SweepEnded:
+    """A sweep ended, for good or until it is resumed.
+
+    Attributes:
+        state: `complete`, `failed` or `stopped`.
+        metrics: figures of the whole sweep.
+    """
+
+    trial: ClassVar[None] = None
+    state: str
+    at_ms: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """A picture that is due, once the data of all runs have been sent."""
+
+    trial: int
+    at_ms: int
+
+
+Record = SweepStarted | TrialStarted | Epochs | TrialEnded | SweepEnded | LearningCurve
+KINDS: Mapping[str, type[Any]] = {kind.__name__: kind for kind in Record.__args__}
+
+
+def packed(record: Record) -> tuple[str, str, bytes | None]:
+    """A record as its kind, its fields in JSON, and its arrays as little-endian float64.
+
+    Raises:
+        ValueError: the arrays of a history are not all of one shape (E, R).
+        TypeError: a field holds what is neither a plain value nor a NumPy scalar.
+    """
+    kind = type(record).__name__
+    if not isinstance(record, Epochs):
+        return kind, json.dumps(asdict(record), default=_plain), None
+    shapes = {name: values.shape for name, values in record.history.items()}
+    if len(set(shapes.values())) != 1 or any(len(shape) != 2 for shape in shapes.values()):
+        raise ValueError(f"a history must have one shape (epochs, replicates), got {shapes}")
+    stack = np.stack(list(record.history.values())).astype("<f8")
+    header = {
+        "trial": record.trial,
+        "first_epoch": record.first_epoch,
+        "at_ms": record.at_ms,
+        "names": list(record.history),
+        "shape": stack.shape,
+    }
+    return kind, json.dumps(header, default=_plain), stack.tobytes()
+
+
+def unpacked(kind: str, fields: str, arrays: bytes | None) -> Record:
+    """The record that `packed` took apart."""
+    values = json.loads(fields)
+    if arrays is None:
+        record: Record = KINDS[kind](**values)
+        return record
+    stack = np.frombuffer(arrays, "<f8").reshape(values["shape"])
+    history = dict(zip(values["names"], stack, strict=True))
+    return Epochs(values["trial"], values["first_epoch"], history, values["at_ms"])
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} has no place in a record")

@@ -1,0 +1,142 @@
+"""What a study has found, read from its folder: the objects that `list` and `show` print."""
+
+import math
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from sweep.outbox import Outbox
+from sweep.storage import RECORD, Storage
+from sweep.study import Study, check
+from sweep.study_file import load
+from sweep.trial import State
+from sweep.workspace import StudyFolder
+
+TEST = "test"
+"""The note that holds every look at the test split."""
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """One trial: the contract of `show --json`."""
+
+    number: int
+    state: str
+    reason: str | None
+    params: dict[str, Any]
+    value: float | None
+    values: list[float | None]
+    epoch: int
+    seconds: float | None
+    mlflow_run_id: str | None
+
+
+@dataclass(frozen=True)
+class Results:
+    """A study and its trials."""
+
+    study: Study
+    state: str
+    trials: list[TrialResult]
+    looks: list[dict[str, Any]]
+    experiment: str | None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many trials there are in each state."""
+        states = [trial.state for trial in self.trials]
+        return {state.value: states.count(state.value) for state in State}
+
+    def ranked(self) -> list[TrialResult]:
+        """The complete trials, best first; equal values in number order."""
+        sign = -1 if self.study.maximize else 1
+        complete = [each for each in self.trials if each.state == "complete"]
+        return sorted(complete, key=lambda each: (sign * (each.value or 0.0), each.number))
+
+    @property
+    def best(self) -> TrialResult | None:
+        """The winner: the best complete trial by its validation value."""
+        return next(iter(self.ranked()), None)
+
+    @property
+    def test(self) -> dict[str, Any] | None:
+        """The winner's accuracy on the test split; None until it has been looked at."""
+        best = self.best
+        looks = [look for look in self.looks if best and look["trial"] == best.number]
+        return {key: looks[-1][key] for key in ("mean", "sd", "values")} if looks else None
+
+    def summary(self) -> dict[str, Any]:
+        """The study's entry in `list --json`."""
+        best = self.best
+        return {
+            "name": self.study.name,
+            "state": self.state,
+            "question": self.study.question,
+            "trials": self.counts,
+            "metric": self.study.metric,
+            "best": best.number if best else None,
+            "value": best.value if best else None,
+        }
+
+    def full(self) -> dict[str, Any]:
+        """The object of `show --json`."""
+        return {
+            **self.summary(),
+            "trials": [asdict(trial) for trial in self.trials],
+            "counts": self.counts,
+            "direction": "maximize" if self.study.maximize else "minimize",
+            "test": self.test,
+            "looks_at_test": self.looks,
+            "mlflow_experiment_id": self.experiment,
+        }
+
+
+def read(folder: StudyFolder) -> Results:
+    """The results of a study in its folder; safe while a driver is running it."""
+    study = check(load(folder.file))
+    frozen: list[FrozenTrial] = []
+    notes: dict[str, Any] = {}
+    if folder.trials.exists():
+        storage = Storage(folder.trials, study.name)
+        frozen, notes = storage.trials(), storage.notes()
+    runs: dict[int | None, str] = {}
+    experiment = None
+    if folder.outbox.exists():
+        with closing(Outbox(folder.outbox)) as outbox:
+            runs, experiment = outbox.run_ids(), outbox.fact("experiment_id")
+    trials = [_trial(each, runs.get(each.number)) for each in frozen]
+    return Results(study, _state(study, trials, folder), trials, notes.get(TEST, []), experiment)
+
+
+def _trial(frozen: FrozenTrial, run: str | None) -> TrialResult:
+    record = frozen.user_attrs.get(RECORD, {})
+    running = State.RUNNING.value if frozen.state is TrialState.RUNNING else State.FAILED.value
+    steps = frozen.intermediate_values
+    return TrialResult(
+        number=frozen.number,
+        state=record.get("state", running),
+        reason=record.get("reason"),
+        params=dict(frozen.params),
+        value=finite(record.get("value", steps[max(steps)] if steps else None)),
+        values=[finite(each) for each in record.get("values", [])],
+        epoch=record.get("epoch", max(steps, default=0)),
+        seconds=frozen.duration.total_seconds() if frozen.duration else None,
+        mlflow_run_id=run,
+    )
+
+
+def _state(study: Study, trials: Sequence[TrialResult], folder: StudyFolder) -> str:
+    if folder.in_use():
+        return "running"
+    done = sum(each.state in ("complete", "pruned", "failed") for each in trials)
+    if done < study.search.trials:
+        return "interrupted"
+    return "finished" if any(each.state == "complete" for each in trials) else "failed"
+
+
+def finite(value: float | None) -> float | None:
+    """The value, or None where JSON has no number for it."""
+    return value if value is not None and math.isfinite(value) else None

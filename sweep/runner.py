@@ -1,0 +1,153 @@
+"""Who trains the links of trials: the port, its messages, and a runner in this very process.
+
+A *link* trains one trial from the state of its last link to the next rung. A runner keeps the state
+of every trial it was given until it is told to forget the trial; the loop sees small messages only.
+"""
+
+import traceback
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.config import Config
+from trainer.data import Data
+from trainer.rules import build
+from trainer.training import State, train
+
+
+@dataclass(frozen=True)
+class Link:
+    """What to train: a trial's plain configuration, up to `until` completed epochs."""
+
+    number: int
+    config: Mapping[str, Any]
+    until: int
+    seed: int
+    replicates: int
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """A link that was trained.
+
+    `history[name]` is `(E, R)`, its rows the epochs `epoch - E + 1 … epoch`; `metrics[name]` is
+    `(R,)`, the trial's result if it ended here. `diverged` is the epoch at which a replicate's loss
+    stopped being finite; `finished` says that nothing is left to train.
+    """
+
+    number: int
+    epoch: int
+    history: Mapping[str, NDArray[np.floating]]
+    metrics: Mapping[str, NDArray[np.floating]]
+    diverged: int | None
+    finished: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Raised:
+    """A link that ended in an exception, with its traceback."""
+
+    number: int
+    error: str
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A link that was lost with its worker or node; the trial's last state may be lost too."""
+
+    number: int
+    error: str
+
+
+Outcome = Advanced | Raised | Lost
+
+
+class Runner(Protocol):
+    """Trains links. Used from one thread; owns the states of the trials."""
+
+    def slots(self) -> int:
+        """How many links can be trained at the same time, now."""
+
+    def submit(self, link: Link) -> None:
+        """Starts a link from the state of the trial's last link; returns at once."""
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        """The outcomes that have come in; waits up to `seconds` for the first."""
+
+    def state(self, number: int) -> State:
+        """The state after the trial's last link that was trained."""
+
+    def forget(self, number: int) -> None:
+        """Drops a trial: its state, and its link if one is under way."""
+
+    def close(self) -> None:
+        """Gives back what the runner holds; links under way are dropped."""
+
+
+def advance(link: Link, data: Data, state: State | None) -> tuple[Advanced | Raised, State | None]:
+    """Trains one link. An exception comes back as `Raised`, with the state as it was."""
+    try:
+        config = build(Config, link.config)
+        progress = train(
+            config, data, state, link.until, seed=link.seed, replicates=link.replicates
+        )
+    except Exception:
+        return Raised(link.number, traceback.format_exc()), state
+    seconds = progress.history["epoch_seconds"][:, 0]
+    outcome = Advanced(
+        link.number,
+        progress.epoch,
+        progress.history,
+        progress.metrics,
+        progress.diverged,
+        progress.finished,
+        float(seconds.sum()),
+    )
+    return outcome, progress.state
+
+
+class LocalRunner:
+    """Trains links one after the other in this process: for debugging and tests."""
+
+    def __init__(self, data: Data) -> None:
+        self._data = data
+        self._states: dict[int, State | None] = {}
+        self._waiting: deque[Link] = deque()
+
+    def slots(self) -> int:
+        """One."""
+        return 1
+
+    def submit(self, link: Link) -> None:
+        """Puts the link at the end of the queue."""
+        self._waiting.append(link)
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        """Trains the next link, however long it takes."""
+        if not self._waiting:
+            return []
+        link = self._waiting.popleft()
+        outcome, state = advance(link, self._data, self._states.get(link.number))
+        self._states[link.number] = state
+        return [outcome]
+
+    def state(self, number: int) -> State:
+        """The state after the trial's last link."""
+        state = self._states[number]
+        assert state is not None
+        return state
+
+    def forget(self, number: int) -> None:
+        """Drops the trial's state and what is queued of it."""
+        self._states.pop(number, None)
+        self._waiting = deque(link for link in self._waiting if link.number != number)
+
+    def close(self) -> None:
+        """Drops everything."""
+        self._states.clear()
+        self._waiting.clear()

@@ -1,0 +1,205 @@
+"""Samplers: who chooses the next configuration.
+
+Optuna's samplers work on a study in memory that mirrors the durable one. So they are fast (8
+parameters cost a durable storage eight transactions), and whatever a sampler keeps in a study's
+attributes (CMA-ES a pickle) is never stored and never loaded. Every suggestion comes from a sampler
+seeded by (seed, trial number): a resumed study goes on as if it had never stopped.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
+
+from sweep import space
+from sweep.study import Study
+
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+Params = dict[str, space.Scalar]
+
+
+class Sampler(Protocol):
+    """Chooses configurations. Used from one thread; trials are asked for in number order."""
+
+    def ask(self, number: int) -> Params | None:
+        """The parameters of trial `number`; None when the design is exhausted."""
+
+    def report(self, number: int, epoch: int, value: float) -> None:
+        """Hears a value at a rung."""
+
+    def tell(self, number: int, state: TrialState, value: float | None) -> None:
+        """Hears how a trial ended."""
+
+
+def distribution(parameter: space.Parameter) -> BaseDistribution:
+    """A parameter as Optuna has it."""
+    if isinstance(parameter, space.Choose):
+        return CategoricalDistribution(parameter.labels)
+    low, high, step = parameter.low, parameter.high, parameter.step
+    if parameter.integer:
+        return IntDistribution(int(low), int(high), parameter.log, int(step or 1))
+    return FloatDistribution(low, high, parameter.log, step)
+
+
+def make(study: Study, past: Sequence[FrozenTrial]) -> Sampler:
+    """The sampler that a study names, with the trials of the study so far."""
+    name = study.search.sampler.name
+    if name in DESIGNS:
+        return Design(DESIGNS[name](study))
+    return OptunaSampler(study, SAMPLERS[name], past)
+
+
+def seeded(*key: int) -> int:
+    """A 32-bit seed that depends on every part of the key."""
+    return int(np.random.SeedSequence(key).generate_state(1)[0])
+
+
+class OptunaSampler:
+    """One of Optuna's samplers on a study in memory."""
+
+    def __init__(
+        self, study: Study, sampler: Callable[[int], BaseSampler], past: Sequence[FrozenTrial]
+    ) -> None:
+        self._template = study.template
+        self._seed = study.search.seed
+        self._sampler = sampler
+        self._study = optuna.create_study(direction="maximize" if study.maximize else "minimize")
+        self._study.add_trials(past)
+        self._asked: dict[int, optuna.Trial] = {}
+
+    def ask(self, number: int) -> Params:
+        """Asks a sampler seeded by the trial's number."""
+        self._study.sampler = self._sampler(seeded(self._seed, number))
+        trial = self._study.ask()
+        assert trial.number == number
+        self._asked[number] = trial
+        space.resolve(self._template, lambda parameter: _suggest(trial, parameter))
+        return dict(trial.params)
+
+    def report(self, number: int, epoch: int, value: float) -> None:
+        """Reports the value as the trial's own at that step."""
+        self._asked[number].report(value, epoch)
+
+    def tell(self, number: int, state: TrialState, value: float | None) -> None:
+        """Tells Optuna; a pruned trial counts with its values at rungs."""
+        trial = self._asked.pop(number)
+        self._study.tell(trial, value if state is TrialState.COMPLETE else None, state)
+
+
+def _suggest(trial: optuna.Trial, parameter: space.Parameter) -> space.Scalar:
+    if isinstance(parameter, space.Choose):
+        chosen: space.Scalar = trial.suggest_categorical(parameter.name, parameter.labels)
+        return chosen
+    name, low, high, log = parameter.name, parameter.low, parameter.high, parameter.log
+    if parameter.integer:
+        step = int(parameter.step or 1)
+        return trial.suggest_int(name, int(low), int(high), step=step, log=log)
+    return trial.suggest_float(name, low, high, step=parameter.step, log=log)
+
+
+SAMPLERS: Mapping[str, Callable[[int], BaseSampler]] = {
+    # `group` splits a conditional space into parts that are each sampled jointly; without it
+    # `multivariate` falls back to one parameter at a time.
+    "tpe": lambda seed: TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True),
+    "random": lambda seed: RandomSampler(seed=seed),
+    "cmaes": lambda seed: CmaEsSampler(seed=seed, warn_independent_sampling=False),
+    "gp": lambda seed: GPSampler(seed=seed),
+}
+"""Optuna's samplers by their name in a study file."""
+
+
+class Design:
+    """Points that are known before the first trial: trial n is the n-th of them."""
+
+    def __init__(self, point: Callable[[int], Params | None]) -> None:
+        self._point = point
+
+    def ask(self, number: int) -> Params | None:
+        """The point of that number."""
+        return self._point(number)
+
+    def report(self, number: int, epoch: int, value: float) -> None:
+        """Changes nothing."""
+
+    def tell(self, number: int, state: TrialState, value: float | None) -> None:
+        """Changes nothing."""
+
+
+def _grid(study: Study) -> Callable[[int], Params | None]:
+    cells = list(space.cells(study.template))
+    return lambda number: cells[number] if number < len(cells) else None
+
+
+def _factorial(study: Study) -> Callable[[int], Params | None]:
+    """The full factorial design, in a seeded order."""
+    cells = list(space.cells(study.template))
+    order = np.random.default_rng(study.search.seed).permutation(len(cells))
+    return lambda number: cells[order[number]] if number < len(cells) else None
+
+
+def _qmc(study: Study) -> Callable[[int], Params | None]:
+    """Scrambled Sobol points (Owen 1998), a coordinate for every parameter, active or not."""
+    from scipy.stats.qmc import Sobol
+
+    coordinate = {each.name: index for index, each in enumerate(study.parameters())}
+    dimensions = max(1, len(coordinate))
+    block = 64
+
+    def points(number: int) -> Any:
+        engine = Sobol(dimensions, rng=np.random.default_rng(study.search.seed))
+        engine.fast_forward(number // block * block)
+        return engine.random(block)[number % block]
+
+    def point(number: int) -> Params:
+        at = points(number)
+        chosen: Params = {}
+
+        def suggest(parameter: space.Parameter) -> space.Scalar:
+            chosen[parameter.name] = _quantile(parameter, float(at[coordinate[parameter.name]]))
+            return chosen[parameter.name]
+
+        space.resolve(study.template, suggest)
+        return chosen
+
+    return point
+
+
+def _quantile(parameter: space.Parameter, share: float) -> space.Scalar:
+    """The value below which `share` of a uniform (or log-uniform) parameter lies."""
+    listed = parameter.points()
+    if listed is not None and not getattr(parameter, "log", False):
+        return listed[min(int(share * len(listed)), len(listed) - 1)]
+    assert isinstance(parameter, space.Range)
+    low, high = (
+        (math.log(parameter.low), math.log(parameter.high))
+        if parameter.log
+        else (
+            parameter.low,
+            parameter.high,
+        )
+    )
+    value = low + share * (high - low)
+    value = math.exp(value) if parameter.log else value
+    value = min(max(value, parameter.low), parameter.high)
+    return round(value) if parameter.integer else value
+
+
+DESIGNS: Mapping[str, Callable[[Study], Callable[[int], Params | None]]] = {
+    "grid": _grid,
+    "factorial": _factorial,
+    "qmc": _qmc,
+}
+"""Samplers whose points do not depend on results, by their name in a study file."""

@@ -1,0 +1,95 @@
+"""The search as the loop sees it: asks for trials, and is told what became of them.
+
+Joins the sampler, which chooses, with the storage, which remembers. What is stored comes first, so
+that no result is known to the sampler alone.
+"""
+
+from collections import deque
+
+from optuna.trial import FrozenTrial, TrialState
+
+from sweep import samplers
+from sweep.pruners import Ladder
+from sweep.storage import RECORD, STATES, Storage
+from sweep.study import Study
+from sweep.trial import State, Trial
+
+
+class Search:
+    """The trials of one study. Used from one thread."""
+
+    def __init__(self, study: Study, storage: Storage) -> None:
+        self._study = study
+        self._storage = storage
+        self._distributions = {
+            each.name: samplers.distribution(each) for each in study.parameters()
+        }
+        past = storage.trials()
+        self._sampler = samplers.make(study, past)
+        self._next = len(past)
+        # What a driver that died left running is trained again under its own number: a trial is
+        # a function of its configuration, so the record will be the one that was lost.
+        running = [each for each in past if each.state is TrialState.RUNNING]
+        self._again = deque(self._trial(each.number, each.params) for each in running)
+        self._started = {each.number for each in running}
+        ended = [each.user_attrs[RECORD]["state"] for each in past if each.state.is_finished()]
+        self.counts = {state: ended.count(state.value) for state in State}
+        self.ladder = Ladder(study.maximize)
+        for each in past:
+            for epoch, value in each.intermediate_values.items():
+                self.ladder.record(each.number, epoch, value)
+            if each.state is TrialState.COMPLETE:
+                self.ladder.complete.add(each.number)
+        self.best = self._best(past)
+
+    @property
+    def wanted(self) -> int:
+        """How many trials must still be asked for to end with as many as the study wants.
+
+        A trial that the user stopped does not count.
+        """
+        done = sum(self.counts[each] for each in (State.COMPLETE, State.PRUNED, State.FAILED))
+        return max(0, self._study.search.trials - done)
+
+    def _best(self, past: list[FrozenTrial]) -> Trial | None:
+        sign = -1 if self._study.maximize else 1
+        complete = [each for each in past if each.state is TrialState.COMPLETE]
+        if not complete:
+            return None
+        winner = min(complete, key=lambda each: (sign * each.values[0], each.number))
+        trial = self._trial(winner.number, winner.params)
+        trial.state, trial.values = State.COMPLETE, winner.user_attrs[RECORD]["values"]
+        return trial
+
+    def ask(self) -> Trial | None:
+        """The next trial; None when the sampler has nothing more to suggest."""
+        if self._again:
+            return self._again.popleft()
+        params = self._sampler.ask(self._next)
+        if params is None:
+            return None
+        self._next += 1
+        return self._trial(self._next - 1, params)
+
+    def _trial(self, number: int, params: samplers.Params) -> Trial:
+        return Trial(number, params, self._study.config(params))
+
+    def start(self, trial: Trial) -> None:
+        """Puts a trial on record before anything is trained of it."""
+        if trial.number not in self._started:
+            self._storage.start(trial, self._distributions)
+
+    def report(self, trial: Trial) -> None:
+        """Hears the value of a trial at the rung that it has reached."""
+        self._storage.report(trial.number, trial.epoch, trial.value)
+        self._sampler.report(trial.number, trial.epoch, trial.value)
+        self.ladder.record(trial.number, trial.epoch, trial.value)
+
+    def end(self, trial: Trial) -> None:
+        """Hears that a trial has ended."""
+        self._storage.end(trial)
+        complete = trial.state is State.COMPLETE
+        self._sampler.tell(trial.number, STATES[trial.state], trial.value if complete else None)
+        self.counts[trial.state] += 1
+        if complete:
+            self.ladder.complete.add(trial.number)

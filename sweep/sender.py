@@ -1,0 +1,202 @@
+"""Brings the runs in MLflow to what the outbox says, each change exactly once.
+
+Anything may be killed at any moment, so a change can have been made that is not marked as sent. The
+rule that covers all such cases: **what this process did not do itself, to its end, it checks.** A
+run is looked for by its tags before it is made, and points are compared with the run's history
+before they are logged, unless this process has made the run and every call since has come back. On
+the way that things usually go nothing is read from MLflow at all. Params, tags, states and
+artifacts are the same however often they are written.
+"""
+
+import logging
+import shutil
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+
+from sweep import tracking
+from sweep.outbox import Entry, Outbox, Run
+from sweep.pictures import CurvePainter
+from sweep.projection import Changes, Point, project
+from sweep.records import LearningCurve, TrialEnded
+
+log = logging.getLogger("sweep.recorder")
+
+
+class Sender:
+    """Sends the entries of one outbox to one MLflow store; only one may be at work.
+
+    Args:
+        study_dir: the folder of the study; its name is the name of the study.
+        artifact_root: the URI of the folder for artifacts; None leaves it to the server.
+
+    Raises:
+        Exception: from every method but `alive`: whatever MLflow and its database raise.
+    """
+
+    def __init__(
+        self, outbox: Outbox, client: MlflowClient, study_dir: Path, artifact_root: str | None
+    ):
+        self._outbox = outbox
+        self._client = client
+        self._study_dir = study_dir
+        self._outgoing = study_dir / "outgoing"
+        self._painter = CurvePainter()
+        self._experiment_id = tracking.experiment(client, study_dir.name, artifact_root)
+        outbox.note("experiment_id", self._experiment_id)
+        self._runs = outbox.runs()
+        self._made_before: dict[int | None, Run] | None = None
+        self._certain: set[int | None] = set()
+        self._creation_open: set[int | None] = set()
+        for weights in outbox.weights_sent():  # killed between marking and deleting
+            (study_dir / weights).unlink(missing_ok=True)
+
+    def alive(self) -> bool:
+        """Whether the store takes a small change."""
+        try:
+            for name, value in tracking.EXPERIMENT_KIND.items():
+                self._client.set_experiment_tag(self._experiment_id, name, value)
+        except Exception as error:  # whatever it is, the store does not work
+            log.warning("the store does not take a change: %s", error)
+            return False
+        return True
+
+    def deliver(self, trial: int | None, entries: Sequence[Entry]) -> None:
+        """Sends entries of one run, in their order, and marks them."""
+        changes = project(entry.record for entry in entries)
+        files = self._collect(changes)
+        run = self._runs.get(trial) or self._find(trial)
+        made = run is None
+        if run is None:
+            run = self._make(trial, changes)
+        points = changes.points if trial in self._certain else self._missing(run, changes.points)
+        self._certain.discard(trial)
+        self._client.log_batch(
+            run.run_id,
+            [Metric(name, value, at_ms, step) for name, value, at_ms, step in points],
+            [Param(name, value) for name, value in changes.params.items()],
+            [] if made else [RunTag(name, value) for name, value in changes.tags.items()],
+            synchronous=True,
+        )
+        if files:
+            tracking.upload(self._client.tracking_uri, run.artifact_uri, self._outgoing)
+        if changes.end_ms is not None:
+            self._client.set_terminated(run.run_id, changes.status, changes.end_ms)
+        elif changes.status is not None and not made:
+            self._client.update_run(run.run_id, changes.status)
+        self._certain.add(trial)
+        self._finish(entries)
+
+    def draw(self, entry: Entry) -> None:
+        """Draws a picture that is due, sends it, and marks it."""
+        trial = entry.record.trial
+        assert trial is not None
+        self._clear_outgoing()
+        try:
+            self._painter.draw(self._outbox.records(trial), self._outgoing / "learning_curve.png")
+        except Exception:  # drawn again it would fail again
+            self._outbox.refuse(entry, traceback.format_exc())
+            return
+        run = self._runs[trial]
+        tracking.upload(self._client.tracking_uri, run.artifact_uri, self._outgoing)
+        self._outbox.sent([entry])
+
+    def _finish(self, entries: Sequence[Entry]) -> None:
+        ends = [entry.record for entry in entries if isinstance(entry.record, TrialEnded)]
+        drawn = [LearningCurve(end.trial, end.at_ms) for end in ends if end.state != "failed"]
+        self._outbox.sent(entries, drawn)
+        for end in ends:
+            if end.weights is not None:
+                (self._study_dir / end.weights).unlink(missing_ok=True)
+
+    # Runs.
+
+    def _make(self, trial: int | None, changes: Changes) -> Run:
+        tags = {"sweep.study": self._study_dir.name} | changes.tags
+        if trial is None:
+            name = self._study_dir.name
+            tags |= {"sweep.id": self._sweep_id()}
+        else:
+            name = changes.name or f"#{trial}"
+            tags |= {"sweep.trial": str(trial), "mlflow.parentRunId": self._parent().run_id}
+        self._creation_open.add(trial)
+        made = self._client.create_run(self._experiment_id, changes.start_ms, tags, name)
+        run = self._keep(trial, Run(made.info.run_id, made.info.artifact_uri))
+        self._creation_open.discard(trial)
+        self._certain.add(trial)
+        if trial is None:
+            self._made_before = {}
+        return run
+
+    def _parent(self) -> Run:
+        return self._runs.get(None) or self._find(None) or self._make(None, Changes())
+
+    def _find(self, trial: int | None) -> Run | None:
+        """The run of a trial that was made by another process, or by a call that broke off."""
+        if trial is None:
+            found = self._search({"sweep.id": self._sweep_id()})
+        elif trial in self._creation_open:
+            parent = self._parent().run_id
+            found = self._search({"mlflow.parentRunId": parent, "sweep.trial": str(trial)})
+        else:
+            found = self._made_before_this_process()
+        return self._keep(trial, found[trial]) if trial in found else None
+
+    def _made_before_this_process(self) -> dict[int | None, Run]:
+        """Read once, and only runs that are as young as the oldest record without a run."""
+        parent = self._parent().run_id
+        if self._made_before is None:
+            since = self._outbox.first_without_run_ms()
+            self._made_before = self._search({"mlflow.parentRunId": parent}, since)
+        return self._made_before
+
+    def _search(self, tags: dict[str, str], since_ms: int = 0) -> dict[int | None, Run]:
+        found: dict[int | None, Run] = {}
+        for run in tracking.runs_with(self._client, self._experiment_id, tags, since_ms):
+            number = run.data.tags.get("sweep.trial")
+            trial = None if number is None else int(number)
+            found[trial] = Run(run.info.run_id, run.info.artifact_uri)
+        return found
+
+    def _keep(self, trial: int | None, run: Run) -> Run:
+        self._outbox.keep_run(trial, run)
+        self._runs[trial] = run
+        return run
+
+    def _sweep_id(self) -> str:
+        sweep_id = self._outbox.fact("sweep_id")
+        assert sweep_id is not None
+        return sweep_id
+
+    def _missing(self, run: Run, points: Sequence[Point]) -> list[Point]:
+        """The points that are not in the history of the run."""
+        there = {
+            (name, point.step, point.timestamp)
+            for name in {point.name for point in points}
+            for point in self._client.get_metric_history(run.run_id, name)
+        }
+        return [point for point in points if (point.name, point.step, point.at_ms) not in there]
+
+    # Files.
+
+    def _collect(self, changes: Changes) -> bool:
+        """Puts the artifacts into a folder of their own, under the names they shall have."""
+        if not (changes.texts or changes.files):
+            return False
+        self._clear_outgoing()
+        for name, text in changes.texts.items():
+            (self._outgoing / name).write_text(text, encoding="utf-8")
+        for name, path in changes.files.items():
+            try:
+                (self._outgoing / name).hardlink_to(self._study_dir / path)
+            except FileNotFoundError:
+                log.warning("%s is gone: a run stays without %s", path, name)
+                changes.tags["sweep.missing"] = name
+        return True
+
+    def _clear_outgoing(self) -> None:
+        shutil.rmtree(self._outgoing, ignore_errors=True)
+        self._outgoing.mkdir()

@@ -1,0 +1,142 @@
+"""The text of a study file: untrusted YAML in, plain values out, and back.
+
+Numbers and booleans are read as YAML 1.2 has them (`1e-3` is a number, `no` is a string), which
+PyYAML's own loader, written for YAML 1.1, does not. Aliases are refused (a few lines of them can
+stand for billions of nodes), and so are repeated keys.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trainer.rules import ConfigError, Problem
+
+LARGEST = 1_000_000
+"""The most bytes that a study file may have."""
+
+
+class _Loader(yaml.SafeLoader):
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(
+                problem="aliases (*name) are not allowed", problem_mark=event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.MarkedYAMLError(
+                    problem=f"a field's name must be a string, got {key!r}",
+                    problem_mark=key_node.start_mark,
+                )
+            if key in keys:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the field {key!r} stands here twice", problem_mark=key_node.start_mark
+                )
+            keys.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {}  # none of YAML 1.1's
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), None
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), None)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+    ),
+    None,
+)
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
+_Loader.add_constructor(
+    "tag:yaml.org,2002:float",
+    lambda loader, node: float(re.sub(r"\.(?=inf|nan)", "", node.value.lower())),
+)
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def parse(text: str, name: str) -> Any:
+    """The plain values in a YAML text; `name` stands for it in messages.
+
+    Raises:
+        ConfigError: the text is not YAML, or uses what study files may not.
+    """
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        raise ConfigError([Problem(name, f"is not valid YAML: {error.problem}{place}")]) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError([Problem(name, f"is not valid YAML: {error}")]) from None
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The mapping that a study file holds.
+
+    Raises:
+        ConfigError: the file is missing, unreadable, too large, not YAML, or no mapping.
+    """
+    try:
+        if path.stat().st_size > LARGEST:
+            raise ConfigError([Problem(str(path), f"must have at most {LARGEST} bytes")])
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError([Problem(str(path), f"cannot be read: {error.strerror}")]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([Problem(str(path), "must be text in UTF-8")]) from None
+    values = parse(text, str(path))
+    if not isinstance(values, dict):
+        found = "an empty file" if values is None else f"a {type(values).__name__}"
+        raise ConfigError([Problem(str(path), f"must hold a mapping of fields; this is {found}")])
+    return values
+
+
+def dump(values: Any) -> str:
+    """The YAML text of plain values, in their order."""
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+def compact(value: Any) -> str:
+    """A plain value in one line, as YAML writes it in flow style."""
+    text = yaml.dump(value, Dumper=_Dumper, sort_keys=False, default_flow_style=True, width=10_000)
+    return text.removesuffix("\n").removesuffix("...").strip()
+
+
+def override(values: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
+    """A copy of the values with `path=value` assignments (`--set`) made; the value is YAML.
+
+    Raises:
+        ConfigError: an assignment has no `=`, or its path runs through what is no mapping.
+    """
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals or not path:
+            raise ConfigError([Problem("--set", "must be written path=value", assignment)])
+        values = _assigned(values, path.split("."), parse(text, f"--set {path}"), path)
+    return values
+
+
+def _assigned(values: Any, names: list[str], value: Any, path: str) -> dict[str, Any]:
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise ConfigError([Problem(f"--set {path}", "runs through a value that is no mapping")])
+    first, *rest = names
+    below = _assigned(values.get(first), rest, value, path) if rest else value
+    return {**values, first: below}

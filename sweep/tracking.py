@@ -1,0 +1,130 @@
+"""The MLflow store: opened, checked, and with the experiment of a study in it.
+
+Only the recorder process imports this file: importing mlflow alone takes seconds.
+"""
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import mlflow
+import sqlalchemy
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from mlflow import MlflowClient
+from mlflow.entities import ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Makes the UI show its pages for training."""
+
+PASSING = frozenset({401, 403, 408, 429, 499})
+"""Client errors that go away when somebody does something about them, or with time."""
+
+
+class TrackingError(Exception):
+    """The store can't be used as it is; the message says what to do."""
+
+
+def connect(tracking_uri: str) -> MlflowClient:
+    """A client of the store, which is made if it is an empty or missing database.
+
+    Raises:
+        TrackingError: the database has the schema of another version of MLflow.
+        Exception: whatever MLflow and its database raise when the store can't be reached.
+    """
+    # A request that is sent again inside the client could make a run twice, unseen by the sender.
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    if "://" in tracking_uri and not tracking_uri.startswith(("http:", "https:")):
+        _check_schema(tracking_uri)
+    return MlflowClient(tracking_uri)
+
+
+def _check_schema(database_uri: str) -> None:
+    """MLflow itself would upgrade a database that lacks tables, silently."""
+    engine = sqlalchemy.create_engine(database_uri)
+    try:
+        with engine.connect() as connection:
+            found = MigrationContext.configure(connection).get_current_revision()
+            tables = sqlalchemy.inspect(connection).get_table_names()
+    finally:
+        engine.dispose()
+    migrations = Path(mlflow.__file__).parent / "store" / "db_migrations"
+    wanted = ScriptDirectory(str(migrations)).get_current_head()
+    if tables and found != wanted:
+        raise TrackingError(
+            f"the MLflow database was made by another version of MLflow (schema {found}, "
+            f"this version {mlflow.__version__} has {wanted}). Back it up, then upgrade it with: "
+            f"mlflow db upgrade {engine.url.render_as_string()}"
+        )
+
+
+@sqlalchemy.event.listens_for(sqlalchemy.Engine, "connect")
+def _tune_sqlite(connection: Any, _: object) -> None:
+    """Lets the UI read while runs are written, and saves two thirds of the time of a write."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def experiment(client: MlflowClient, name: str, artifact_root: str | None) -> str:
+    """The id of the experiment `name`: found, brought back if it was deleted, or made.
+
+    Args:
+        artifact_root: the URI of the folder for artifacts; None leaves it to the server.
+    """
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        location = None if artifact_root is None else f"{artifact_root}/{quote(name)}"
+        try:
+            return str(client.create_experiment(name, location, EXPERIMENT_KIND))
+        except MlflowException as error:
+            found = client.get_experiment_by_name(name)  # another driver may have been first
+            if found is None:
+                raise error from None
+    if found.lifecycle_stage != "active":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+def runs_with(
+    client: MlflowClient, experiment_id: str, tags: dict[str, str], since_ms: int = 0
+) -> list[Any]:
+    """The runs that carry all of these tags and started at `since_ms` or later, deleted or not."""
+    conditions = [f"tags.`{name}` = '{value}'" for name, value in tags.items()]
+    conditions.append(f"attributes.start_time >= {since_ms}")
+    runs: list[Any] = []
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment_id],
+            " AND ".join(conditions),
+            ViewType.ALL,
+            max_results=1000,
+            page_token=token,
+        )
+        runs += page
+        token = page.token
+        if not token:
+            return runs
+
+
+def upload(tracking_uri: str, artifact_uri: str, folder: Path) -> None:
+    """Copies the files of a folder to the root of the artifacts of a run.
+
+    As `MlflowClient.log_artifacts`, which first reads the whole run to learn the address.
+    """
+    get_artifact_repository(artifact_uri, tracking_uri).log_artifacts(str(folder))
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether the store will give the same answer however often it is asked."""
+    if not isinstance(error, MlflowException):
+        return isinstance(error, TypeError | LookupError | AttributeError)  # a bug, here or there
+    status = error.get_http_status_code()
+    return 400 <= status < 500 and status not in PASSING

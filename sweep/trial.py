@@ -1,0 +1,119 @@
+"""The life of a trial: one table, states × events → state. No I/O happens here.
+
+A trial waits until its first link is submitted, runs link after link, and ends once. An event that
+the table does not allow raises and changes nothing. A link that was lost with its worker goes back
+to waiting, and only such a link is ever run again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class State(StrEnum):
+    """Where a trial stands."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+class Event(StrEnum):
+    """What happens to a trial."""
+
+    SUBMIT = "submit"
+    ADVANCE = "advance"
+    FINISH = "finish"
+    PRUNE = "prune"
+    DIVERGE = "diverge"
+    RAISE = "raise"
+    LOSE = "lose"
+    GIVE_UP = "give up"
+    STOP = "stop"
+
+
+ENDED = frozenset({State.COMPLETE, State.PRUNED, State.FAILED, State.STOPPED})
+
+TABLE: Mapping[tuple[State, Event], State] = {
+    (State.WAITING, Event.SUBMIT): State.RUNNING,
+    (State.WAITING, Event.STOP): State.STOPPED,
+    (State.WAITING, Event.GIVE_UP): State.FAILED,
+    (State.RUNNING, Event.ADVANCE): State.WAITING,
+    (State.RUNNING, Event.FINISH): State.COMPLETE,
+    (State.RUNNING, Event.PRUNE): State.PRUNED,
+    (State.RUNNING, Event.DIVERGE): State.PRUNED,
+    (State.RUNNING, Event.RAISE): State.FAILED,
+    (State.RUNNING, Event.LOSE): State.WAITING,
+    (State.RUNNING, Event.STOP): State.STOPPED,
+}
+
+
+class IllegalEvent(RuntimeError):
+    """An event that can't happen to a trial in its state: a bug of the caller."""
+
+
+def after(state: State, event: Event) -> State:
+    """The state that follows.
+
+    Raises:
+        IllegalEvent: the table has no such step.
+    """
+    try:
+        return TABLE[state, event]
+    except KeyError:
+        raise IllegalEvent(f"{event} can't happen to a trial that is {state}") from None
+
+
+@dataclass
+class Trial:
+    """A trial as the loop sees it; `state` changes through `happens` alone."""
+
+    number: int
+    params: Mapping[str, Any]
+    config: Mapping[str, Any]
+    rungs: tuple[int, ...] = ()
+    state: State = State.WAITING
+    reason: str | None = None
+    epoch: int = 0
+    losses: int = 0
+    values: list[float] = field(default_factory=list)
+    metrics: dict[str, list[float]] = field(default_factory=dict)
+
+    def happens(self, event: Event, reason: str | None = None) -> None:
+        """Takes the step that an event causes, and keeps the reason of an ending.
+
+        Raises:
+            IllegalEvent: and changes nothing.
+        """
+        self.state = after(self.state, event)
+        if self.state in ENDED:
+            self.reason = reason
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing can happen to the trial any more."""
+        return self.state in ENDED
+
+    @property
+    def value(self) -> float:
+        """The mean of the objective over the replicates."""
+        return sum(self.values) / len(self.values) if self.values else float("nan")
+
+    def record(self) -> dict[str, Any]:
+        """What is stored of a trial that has ended, beside its parameters and values at rungs."""
+        return {
+            "state": self.state.value,
+            "reason": self.reason,
+            "epoch": self.epoch,
+            "value": self.value if self.values else None,
+            "values": self.values,
+            "metrics": self.metrics,
+        }
+
+    def next_rung(self) -> int:
+        """The number of epochs to which the next link trains."""
+        return next(rung for rung in self.rungs if rung > self.epoch)

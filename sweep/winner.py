@@ -1,0 +1,87 @@
+"""The winner of a study, and the looks at the test split that it alone is given."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from sweep.results import TEST, TrialResult, read
+from sweep.runner import Link, Raised, advance
+from sweep.storage import Storage
+from sweep.study import Study
+from sweep.workspace import StudyFolder
+from trainer import checkpoint
+from trainer.arrays import Array
+from trainer.config import Config
+from trainer.data import Splits
+from trainer.prediction import evaluate
+from trainer.preprocessing import Fitted
+from trainer.rules import build
+from trainer.training import State, weights
+
+PREPROCESSING = "preprocessing."
+"""Before the names of a model's preprocessing arrays, by fold: `preprocessing.0.shift`."""
+
+
+def model(config: Config, state: State, preprocessing: Sequence[Fitted]) -> dict[str, Array]:
+    """The arrays of a trained model: weights (R, …) by name, and each fold's preprocessing."""
+    fitted = {
+        f"{PREPROCESSING}{fold}.{name}": array
+        for fold, arrays in enumerate(preprocessing)
+        for name, array in arrays.items()
+    }
+    return weights(config, state) | fitted
+
+
+def look(study: Study, storage: Storage, folder: StudyFolder, splits: Splits) -> None:
+    """Evaluates the winner on the test split, unless that has been done, and logs the look."""
+    best = read(folder).best
+    looks = storage.notes().get(TEST, [])
+    if best is None or any(each["trial"] == best.number for each in looks):
+        return
+    accuracy = _test_accuracy(study, _weights(study, best, folder, splits), best, splits)
+    entry = {
+        "trial": best.number,
+        "mean": float(np.mean(accuracy)),
+        "sd": float(np.std(accuracy, ddof=1)) if len(accuracy) > 1 else 0.0,
+        "values": accuracy,
+        "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+    }
+    storage.note(TEST, [*looks, entry])
+
+
+def _weights(
+    study: Study, best: TrialResult, folder: StudyFolder, splits: Splits
+) -> dict[str, Array]:
+    """The winner's weights from its file; trained again if a crash has left another one there."""
+    if folder.winner.exists():
+        kept = checkpoint.load(folder.winner)
+        if kept.config["trial"] == best.number:
+            return kept.arrays
+    plain = study.config(best.params)
+    epochs = int(plain["training"]["epochs"])
+    link = Link(best.number, plain, epochs, study.search.seed, study.replicates)
+    outcome, state = advance(link, splits.data, None)
+    if isinstance(outcome, Raised) or state is None:
+        raise RuntimeError(f"trial {best.number} could not be trained again")
+    config = build(Config, plain)
+    arrays = model(config, state, splits.preprocessing)
+    checkpoint.save(folder.winner, arrays, {"trial": best.number, "config": plain})
+    return arrays
+
+
+def _test_accuracy(
+    study: Study, arrays: Mapping[str, Array], best: TrialResult, splits: Splits
+) -> list[float]:
+    """The accuracy of every replicate on the test rows, each with its fold's preprocessing."""
+    config = build(Config, study.config(best.params))
+    kept = {name: each for name, each in arrays.items() if not name.startswith(PREPROCESSING)}
+    if len(splits.preprocessing) == 1:
+        scores = evaluate(config, kept, *splits.test())
+        return [float(each) for each in scores["accuracy"]]
+    found = []
+    for fold in range(len(splits.preprocessing)):
+        mine = {name: each[fold : fold + 1] for name, each in kept.items()}
+        scores = evaluate(config, mine, *splits.test(fold))
+        found.append(float(scores["accuracy"][0]))
+    return found

@@ -1,0 +1,162 @@
+"""The workspace: one folder with everything that sweeps leave behind.
+
+mlflow.db, mlartifacts/     what the MLflow UI shows
+<study>/study.yaml          the study file, with its overrides
+<study>/trials.log          the truth about its trials (an Optuna journal)
+<study>/outbox.db           records on their way to MLflow
+<study>/weights/            trained weights on their way to MLflow
+<study>/winner.npz          the weights of the best trial
+<study>/driver.lock         held by the driver that is running it
+"""
+
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from trainer.rules import ConfigError, Problem
+
+
+class StudyInUse(RuntimeError):
+    """Another driver is running the study."""
+
+
+class UnknownStudy(LookupError):
+    """The workspace holds no study of that name."""
+
+
+def workspace(given: str | None) -> "Workspace":
+    """The workspace at `given`, else at `$SWEEP_WORKSPACE`, else `./results`."""
+    return Workspace(Path(given or os.environ.get("SWEEP_WORKSPACE") or "results").absolute())
+
+
+class Workspace:
+    """A workspace folder. Nothing is created before `study(...).create`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def tracking_uri(self) -> str:
+        """Where MLflow keeps its runs: `$MLFLOW_TRACKING_URI`, else a SQLite file here."""
+        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.path / 'mlflow.db'}"
+
+    @property
+    def artifact_root(self) -> str | None:
+        """Where artifacts go; None leaves it to a tracking server."""
+        local = "MLFLOW_TRACKING_URI" not in os.environ
+        return (self.path / "mlartifacts").as_uri() if local else None
+
+    def study(self, name: str) -> "StudyFolder":
+        """The folder of a study, which may not exist."""
+        return StudyFolder(self.path / name)
+
+    def existing(self, name: str) -> "StudyFolder":
+        """The folder of a study that exists.
+
+        Raises:
+            UnknownStudy: it does not.
+        """
+        folder = self.study(name)
+        if Path(name).name != name or not folder.file.exists():
+            known = ", ".join(each.name for each in self.studies()) or "none"
+            raise UnknownStudy(f"no study {name!r} in {self.path}; there: {known}")
+        return folder
+
+    def studies(self) -> list["StudyFolder"]:
+        """Every study in the workspace, by name."""
+        if not self.path.is_dir():
+            return []
+        folders = [StudyFolder(each) for each in sorted(self.path.iterdir()) if each.is_dir()]
+        return [folder for folder in folders if folder.file.exists()]
+
+    def prepare(self) -> None:
+        """Makes the folder, and makes sure that it can be written.
+
+        Raises:
+            ConfigError: it can't.
+        """
+        probe = self.path / f".write-test-{os.getpid()}"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            rule = f"cannot be written: {error.strerror}"
+            raise ConfigError([Problem(f"workspace {self.path}", rule)]) from None
+
+
+class StudyFolder:
+    """The folder of one study."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = path.name
+        self.file = path / "study.yaml"
+        self.trials = path / "trials.log"
+        self.outbox = path / "outbox.db"
+        self.weights = path / "weights"
+        self.winner = path / "winner.npz"
+
+    def create(self, text: str) -> None:
+        """Stores the study file, whole or not at all."""
+        self.weights.mkdir(parents=True, exist_ok=True)
+        draft = self.path / f".study.yaml.{os.getpid()}"
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(self.file)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Holds the study for this driver; the kernel lets go of it if the driver dies.
+
+        Raises:
+            StudyInUse: another driver holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / "driver.lock").open("a+", encoding="utf-8") as file:
+            if not _locked(file):
+                file.seek(0)
+                raise StudyInUse(f"study {self.name!r} is in use{_holder(file.read())}")
+            file.truncate(0)
+            since = time.strftime("%Y-%m-%d %H:%M:%S")
+            who = {"host": socket.gethostname(), "pid": os.getpid(), "since": since}
+            file.write(json.dumps(who))
+            file.flush()
+            yield
+
+    def in_use(self) -> bool:
+        """Whether a driver is running the study."""
+        lock = self.path / "driver.lock"
+        if not lock.exists():
+            return False
+        with lock.open(encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+
+def _locked(file: TextIO) -> bool:
+    """Whether the lock could be taken; readers that look at it hold it for moments."""
+    for _ in range(10):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.02)
+        else:
+            return True
+    return False
+
+
+def _holder(text: str) -> str:
+    try:
+        who = json.loads(text)
+    except ValueError:
+        return " by another driver"
+    return f" by the driver with pid {who['pid']} on {who['host']} since {who['since']}"

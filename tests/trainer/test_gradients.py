@@ -1,0 +1,35 @@
+from typing import Any
+
+import pytest
+
+from tests.trainer.gradients import Problem, error
+from trainer.activations import ACTIVATIONS
+
+TOLERANCE = 1e-6
+
+ACTIVATION_CASES: list[Any] = [
+    *(name for name in ACTIVATIONS if name != "maxout"),
+    {"leaky_relu": {"alpha": 0.3}},
+    {"prelu": {"slopes": "shared", "initial": 0.1}},
+    {"elu": {"alpha": 0.5}},
+    {"maxout": {"pieces": 2}},
+    {"maxout": {"pieces": 3}},
+]
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("place", ["none", "before", "after"])
+@pytest.mark.parametrize("activation", ACTIVATION_CASES, ids=str)
+def test_gradient_agrees_with_differences(activation: Any, place: str, dropout: float) -> None:
+    problem = Problem({"activation": activation, "batch_norm": place, "dropout": dropout})
+    assert error(problem) < TOLERANCE
+
+
+@pytest.mark.parametrize("activation", ACTIVATION_CASES, ids=str)
+def test_a_gradient_wrong_by_a_thousandth_fails(activation: Any) -> None:
+    assert error(Problem({"activation": activation, "batch_norm": "after"}), scale=1.001) > 9e-4
+
+
+@pytest.mark.parametrize("hidden", [[], [3], [4, 1, 5]])
+def test_gradient_at_every_depth(hidden: list[int]) -> None:
+    assert error(Problem({"hidden": hidden, "activation": "tanh"})) < TOLERANCE

@@ -1,0 +1,1 @@
+"""Neural nets in NumPy: arrays in, arrays out. Knows nothing of the sweep around it."""

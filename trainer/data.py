@@ -1,0 +1,112 @@
+"""Data: rows from their sources, checked, split and preprocessed. Nothing here is written to."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainer.arrays import Array
+from trainer.preprocessing import Fitted, fit, transform
+from trainer.rules import Technique
+from trainer.sources import DataError, Dataset
+from trainer.streams import Purpose, generator
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Training and validation rows: x (N, D) float32, y (N,) int64."""
+
+    x_train: Array
+    y_train: Array
+    x_val: Array
+    y_val: Array
+
+
+@dataclass(frozen=True)
+class Data:
+    """One fold that all replicates share, or one for each replicate; y counts 0 … classes-1."""
+
+    folds: tuple[Fold, ...]
+    classes: int
+
+    def fold(self, replicate: int) -> Fold:
+        """The fold of a replicate."""
+        return self.folds[0] if len(self.folds) == 1 else self.folds[replicate]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What a study trains and validates on, and what its winner is tested on.
+
+    Attributes:
+        data: training and validation rows, preprocessed.
+        raw_test: x (n, D) and y (n,) of the test rows, not yet preprocessed.
+        preprocessing: the arrays of `preprocessing.transform` for each fold.
+    """
+
+    data: Data
+    raw_test: tuple[Array, Array]
+    preprocessing: tuple[Fitted, ...]
+
+    def test(self, fold: int = 0) -> tuple[Array, Array]:
+        """The test rows, preprocessed as this fold's training rows are."""
+        x, y = self.raw_test
+        return transform(self.preprocessing[fold], x), y
+
+
+def split(
+    dataset: Dataset,
+    *,
+    validation: float,
+    test: float | None,
+    folds: int | None,
+    preprocess: Technique,
+    seed: int,
+) -> Splits:
+    """Splits a data set: test rows first, then one validation split, or `folds` of them.
+
+    Args:
+        dataset: where the rows come from.
+        validation: share of the rows left by the test split that validate; unused with folds.
+        test: share of all rows that is kept for the test; None takes the source's own test split,
+            or 0.2 where it has none.
+        folds: each replicate validates on one of so many parts and trains on the others.
+        preprocess: fitted on the training rows only.
+        seed: the study's seed.
+
+    Raises:
+        DataError: a part would be empty.
+    """
+    order = generator(seed=seed, purpose=Purpose.SPLIT).permutation(len(dataset.y))
+    tested = (dataset.x[:0], dataset.y[:0])
+    if test is None and dataset.test is not None:
+        tested = dataset.test
+    else:
+        count = _share(len(order), 0.2 if test is None else test, "data.test")
+        tested, order = (dataset.x[order[:count]], dataset.y[order[:count]]), order[count:]
+    if folds is None:
+        parts = [order[: _share(len(order), validation, "data.validation")]]
+    elif folds > len(order):
+        raise DataError(f"data.folds: must be at most the {len(order)} rows there are, got {folds}")
+    else:
+        parts = np.array_split(order, folds)
+    made, fitted = [], []
+    for part in parts:
+        train = order[len(part) :] if folds is None else np.setdiff1d(order, part)
+        arrays = fit(preprocess, dataset.x[train])
+        fitted.append(arrays)
+        made.append(
+            Fold(
+                transform(arrays, dataset.x[train]),
+                dataset.y[train],
+                transform(arrays, dataset.x[part]),
+                dataset.y[part],
+            )
+        )
+    return Splits(Data(tuple(made), len(dataset.classes)), tested, tuple(fitted))
+
+
+def _share(rows: int, share: float, path: str) -> int:
+    count = round(rows * share)
+    if not 0 < count < rows:
+        raise DataError(f"{path}: must split {rows} rows into two parts with rows, got {share}")
+    return count

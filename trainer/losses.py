@@ -1,0 +1,84 @@
+"""Losses: softmax with cross-entropy.
+
+Scores are kept class by class, (R, K, N): the largest and the sum over K then run along whole rows
+of numbers in memory, which is faster than one short reduction for each of N rows.
+"""
+
+import math
+
+import numpy as np
+
+from trainer.arrays import Array
+from trainer.tape import Tape
+
+
+def softmax(tape: Tape, scores: Array, shifted: Array, sums: Array) -> Array:
+    """Writes e^(z - max z)/Σ on a tape.
+
+    Args:
+        tape: where to write.
+        scores: z (R, K, N).
+        shifted: receives z - max z (R, K, N).
+        sums: receives Σ e^(z - max z) (R, 1, N), times N when training.
+
+    Returns:
+        (R, K, N): the probabilities, over N when training: the mean loss then needs no scaling.
+    """
+    xp = tape.xp
+    replicates, classes, rows = scores.shape
+    largest, odds = tape.empty((replicates, 1, rows)), tape.empty(scores.shape)
+    weights = tape.filled((1, 1, classes), float(rows) if tape.training else 1.0)
+    tape.add(xp.maximum.reduce, scores, axis=1, keepdims=True, out=largest)
+    tape.add(xp.subtract, scores, largest, out=shifted)
+    tape.add(xp.exp, shifted, out=odds)
+    tape.add(xp.matmul, weights, odds, out=sums)
+    tape.add(xp.divide, odds, sums, out=odds)
+    return odds
+
+
+def cross_entropy(tape: Tape, scores: Array, target: Array, shifted: Array, sums: Array) -> Array:
+    """Writes the gradient of the mean cross-entropy by the scores, (p - y)/N, on a tape.
+
+    Args:
+        tape: where to write.
+        scores: z (R, K, N).
+        target: y/N (R, K, N), see `targets`.
+        shifted: as for `softmax`.
+        sums: as for `softmax`.
+
+    Returns:
+        (R, K, N).
+    """
+    gradient = softmax(tape, scores, shifted, sums)
+    tape.add(tape.xp.subtract, gradient, target, out=gradient)
+    return gradient
+
+
+def targets(labels: Array, weight: float, out: Array) -> None:
+    """Fills out (…, K, N) with `weight` at the labels (…, N) and 0 elsewhere."""
+    classes = np.arange(out.shape[-2])[:, None]
+    np.multiply(labels[..., None, :] == classes, out.dtype.type(weight), out=out)
+
+
+def score(labels: Array, target: Array, shifted: Array, sums: Array) -> tuple[Array, Array]:
+    """Adds up what a tape with `softmax` has left behind, for each replicate.
+
+    Args:
+        labels: (R or 1, …, N).
+        target: (R or 1, …, K, N), see `targets`; its weight is w.
+        shifted: (R, …, K, N).
+        sums: (R, …, 1, N), Σ e^(z - max z)/w.
+
+    Returns:
+        The sum of the cross-entropies and the number of right answers, each (R,) in float64.
+    """
+    replicates, rows = sums.shape[0], labels.shape[-1]
+    weight = float(target.max())
+    logs = np.log(sums).reshape(replicates, 1, -1)
+    # Dot products by BLAS: a reduction by NumPy adds in another order when R = 1.
+    size = np.matmul(logs, np.ones((logs.shape[-1], 1), logs.dtype))[:, 0, 0].astype(float)
+    size += logs.shape[-1] * math.log(weight)
+    flat = target.reshape(target.shape[0], -1, 1)
+    right = np.matmul(shifted.reshape(replicates, 1, -1), flat)[:, 0, 0].astype(float) / weight
+    correct = np.argmax(shifted, axis=-2) == labels
+    return size - right, correct.reshape(replicates, -1, rows).sum(axis=(1, 2)).astype(float)

@@ -1,0 +1,95 @@
+"""Prediction: class probabilities and scores from weights, in bounded memory."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from trainer.arrays import Array, Memory
+from trainer.config import Config
+from trainer.losses import score, softmax, targets
+from trainer.network import Network, network
+from trainer.tape import Tape, Variable
+
+ROWS = 512
+"""Rows predicted at once; the same for every number of replicates, so that bits agree."""
+
+
+class Evaluation:
+    """The loss and the accuracy of a net on fixed rows, for as long as its arrays stay in place.
+
+    Args:
+        net: the net.
+        weights: its parameters and running statistics (R, …) by name; read at every call.
+        x: inputs (R or 1, n, D), of the weights' type.
+        y: labels (R or 1, n).
+    """
+
+    def __init__(self, net: Network, weights: Mapping[str, Array], x: Array, y: Array) -> None:
+        memory, kept = Memory(), Memory()
+        self._y, self._replicates = y, len(next(iter(weights.values())))
+        self._blocks: list[tuple[Tape, Array, Array, Array, Array]] = []
+        for start in range(0, x.shape[1], ROWS):
+            block, labels = x[:, start : start + ROWS], y[:, start : start + ROWS]
+            tape = _tape(memory, weights)
+            scores, _ = net.write(tape, block)
+            rows = block.shape[1]
+            shifted = kept.get(0, scores.shape, tape.dtype)
+            sums = kept.get(1, (tape.replicates, 1, rows), tape.dtype)
+            target = kept.get(2, (len(labels), net.classes, rows), tape.dtype)
+            softmax(tape, scores, shifted, sums)
+            self._blocks.append((tape, labels, target, shifted, sums))
+
+    def __call__(self) -> tuple[Array, Array]:
+        """Mean cross-entropy and accuracy, each (R,) in float64."""
+        loss, correct = np.zeros(self._replicates), np.zeros(self._replicates)
+        for tape, labels, target, shifted, sums in self._blocks:
+            tape.run()
+            targets(labels, 1.0, target)
+            losses, hits = score(labels, target, shifted, sums)
+            loss += losses
+            correct += hits
+        return loss / self._y.shape[1], correct / self._y.shape[1]
+
+
+def predict_proba(config: Config, weights: Mapping[str, Array], x: Array) -> Array:
+    """Class probabilities (R, n, K) for the rows of x (n, D)."""
+    net = _network(config, weights)
+    x = np.asarray(x, dtype=next(iter(weights.values())).dtype)
+    memory, kept = Memory(), Memory()
+    parts: list[Array] = []
+    with np.errstate(all="ignore"):
+        for start in range(0, len(x), ROWS):
+            tape = _tape(memory, weights)
+            scores, _ = net.write(tape, x[None, start : start + ROWS])
+            shifted = kept.get(0, scores.shape, tape.dtype)
+            sums = kept.get(1, (tape.replicates, 1, scores.shape[2]), tape.dtype)
+            odds = softmax(tape, scores, shifted, sums)
+            tape.run()
+            parts.append(np.swapaxes(odds, 1, 2).copy())
+    return np.concatenate(parts, axis=1)
+
+
+def evaluate(config: Config, weights: Mapping[str, Array], x: Array, y: Array) -> dict[str, Array]:
+    """The mean cross-entropy `loss` and the `accuracy`, each (R,), on x (n, D) and y (n,)."""
+    x = np.asarray(x, dtype=next(iter(weights.values())).dtype)
+    with np.errstate(all="ignore"):
+        loss, accuracy = Evaluation(_network(config, weights), weights, x[None], y[None])()
+    return {"loss": loss, "accuracy": accuracy}
+
+
+def _network(config: Config, weights: Mapping[str, Array]) -> Network:
+    last = len(config.model.hidden)
+    inputs, classes = weights["0.weight"].shape[1], weights[f"{last}.weight"].shape[2]
+    return network(config.model, inputs=inputs, classes=classes)
+
+
+def _tape(memory: Memory, weights: Mapping[str, Array]) -> Tape:
+    variables = {name: Variable(array, array) for name, array in weights.items()}
+    return Tape(memory, variables=variables, running=weights, training=False)
+
+
+def stacked(arrays: Sequence[Array], dtype: np.dtype | None = None) -> Array:
+    """One array (1, …) when all are the same object, else (R, …)."""
+    first = arrays[0]
+    same = all(each is first for each in arrays)
+    return np.asarray(first, dtype)[None] if same else np.stack(arrays).astype(dtype or first.dtype)

@@ -1,0 +1,257 @@
+"""Sources of data: one entry each in `SOURCES`, by the word before the first colon.
+
+Every mistake in a file is a `DataError` that names the file and the rule.
+"""
+
+import gzip
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainer.arrays import Array
+
+
+class DataError(ValueError):
+    """A data source that is absent, broken or of no use for classification."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled rows.
+
+    Attributes:
+        x: features (N, D), float32.
+        y: labels (N,), int64, counting into `classes`.
+        classes: the classes' names.
+        test: x and y of the source's own test split.
+    """
+
+    x: Array
+    y: Array
+    classes: tuple[str, ...]
+    test: tuple[Array, Array] | None = None
+
+
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+def load(source: str) -> Dataset:
+    """Reads a source.
+
+    Args:
+        source: `digits`, `npz:PATH`, `csv:PATH#COLUMN`, `parquet:PATH#COLUMN` (the column that
+            holds the labels), `idx:DIR` (MNIST's files, gzipped or not) or `cifar10:DIR` (the
+            binary version).
+
+    Raises:
+        DataError: naming the file and the rule.
+    """
+    kind, _, place = source.partition(":")
+    if kind not in SOURCES:
+        raise DataError(f"data source {source!r}: must be one of {', '.join(SOURCES)}")
+    if (kind == "digits") != (not place):
+        raise DataError(f"data source {source!r}: must be {SOURCES[kind].form}")
+    return SOURCES[kind].read(place)
+
+
+def _digits(_place: str) -> Dataset:
+    """1,797 handwritten digits, 8x8 (scikit-learn)."""
+    from sklearn.datasets import load_digits
+
+    x, y = load_digits(return_X_y=True)
+    return _dataset("digits", x, y)
+
+
+def _npz(place: str) -> Dataset:
+    """Arrays `x` and `y`, and perhaps `x_test` and `y_test`."""
+    try:
+        with np.load(_file(place), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        raise DataError(f"{place}: must be a whole .npz file without pickles ({error})") from error
+    except Exception as error:  # zipfile and zlib have errors of their own
+        if type(error).__module__ not in {"zipfile", "zlib"}:
+            raise
+        raise DataError(f"{place}: must be a whole .npz file ({error})") from error
+    missing = {"x", "y"} - set(arrays)
+    if missing:
+        raise DataError(f"{place}: must hold the arrays x and y, got {', '.join(arrays) or 'none'}")
+    if ("x_test" in arrays) != ("y_test" in arrays):
+        raise DataError(f"{place}: must hold both of x_test and y_test or neither")
+    test = (arrays["x_test"], arrays["y_test"]) if "x_test" in arrays else None
+    return _dataset(place, arrays["x"], arrays["y"], test)
+
+
+def _csv(place: str) -> Dataset:
+    import pandas as pd
+
+    return _table(place, pd.read_csv)
+
+
+def _parquet(place: str) -> Dataset:
+    import pandas as pd
+
+    return _table(place, pd.read_parquet)
+
+
+def _table(place: str, read: Callable[[Path], Any]) -> Dataset:
+    """A table with one column of labels, numbers or words; all others are features."""
+    path, _, target = place.rpartition("#")
+    if not path or not target:
+        raise DataError(f"{place}: must end in #COLUMN, the column of the labels")
+    file = _file(path)
+    try:
+        table = read(file)
+    except (OSError, ValueError, UnicodeError) as error:
+        raise DataError(f"{path}: must be a readable table ({error})") from error
+    if target not in table.columns:
+        known = ", ".join(map(str, table.columns))
+        raise DataError(f"{path}: must have the column {target}, got {known}")
+    labels = table.pop(target)
+    if labels.isna().any():
+        raise DataError(f"{path}: column {target} must have a label in every row")
+    words = [str(name) for name, kind in table.dtypes.items() if kind.kind not in "biuf"]
+    if words:
+        raise DataError(f"{path}: features must be numbers, got words in {', '.join(words)}")
+    if labels.dtype.kind in "biuf":
+        return _dataset(path, table.to_numpy(np.float64), labels.to_numpy())
+    names, y = np.unique(labels.to_numpy().astype(str), return_inverse=True)
+    return _dataset(path, table.to_numpy(np.float64), y, names=tuple(map(str, names)))
+
+
+def _idx(place: str) -> Dataset:
+    """MNIST's layout: images and labels of a training and a test split (LeCun's `idx` format)."""
+    parts = [
+        _idx_array(Path(place), f"{split}-{kind}-ubyte", axes)
+        for split in ("train", "t10k")
+        for kind, axes in (("images-idx3", 3), ("labels-idx1", 1))
+    ]
+    x, y, x_test, y_test = parts
+    return _dataset(place, _flat(x), y, (_flat(x_test), y_test))
+
+
+def _idx_array(folder: Path, name: str, axes: int) -> Array:
+    """Two zero bytes, the type (8: bytes), the number of axes, their lengths, the values."""
+    path = folder / name
+    if not path.exists():
+        path = folder / f"{name}.gz"
+    content = _bytes(path)
+    if content[:4] != bytes([0, 0, 8, axes]):
+        raise DataError(f"{path}: must be an idx file of bytes with {axes} axes")
+    start = 4 + 4 * axes
+    shape = tuple(int.from_bytes(content[at : at + 4], "big") for at in range(4, start, 4))
+    size = int(np.prod(shape))
+    if len(content) != start + size:
+        raise DataError(f"{path}: must have {start + size} bytes for {shape}, got {len(content)}")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def _cifar10(place: str) -> Dataset:
+    """Records of a label byte and 3,072 bytes: red, green, blue, each 32 rows of 32."""
+    folder = Path(place)
+    batches = sorted(folder.glob("data_batch_*.bin"))
+    if not batches:
+        raise DataError(f"{folder / 'data_batch_1.bin'}: must exist")
+    train = np.concatenate([_cifar10_records(path) for path in batches])
+    test = _cifar10_records(folder / "test_batch.bin")
+    return _dataset(place, train[:, 1:], train[:, 0], (test[:, 1:], test[:, 0]), CIFAR10)
+
+
+def _cifar10_records(path: Path) -> Array:
+    content = _bytes(path)
+    if not content or len(content) % 3073:
+        raise DataError(f"{path}: must hold records of 3073 bytes, got {len(content)} bytes")
+    return np.frombuffer(content, np.uint8).reshape(-1, 3073)
+
+
+def _file(place: str) -> Path:
+    path = Path(place)
+    if not path.is_file():
+        raise DataError(f"{place}: must be a file that exists")
+    return path
+
+
+def _bytes(path: Path) -> bytes:
+    """The content of a file, unpacked if its name ends in .gz."""
+    try:
+        content = _file(str(path)).read_bytes()
+        return gzip.decompress(content) if path.suffix == ".gz" else content
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path}: must be readable and whole ({error})") from error
+    except Exception as error:
+        if type(error).__module__ != "zlib":
+            raise
+        raise DataError(f"{path}: must be whole ({error})") from error
+
+
+def _flat(images: Array) -> Array:
+    return images.reshape(len(images), -1)
+
+
+def _dataset(
+    place: str,
+    x: Array,
+    y: Array,
+    test: tuple[Array, Array] | None = None,
+    names: tuple[str, ...] = (),
+) -> Dataset:
+    """Checks rows and labels and brings them to their types.
+
+    Without names the classes are the labels that occur in training, in order.
+    """
+    x, y = _checked(place, x, y)
+    labels = np.arange(len(names)) if names else np.unique(y)
+    if len(np.unique(y)) < 2:
+        raise DataError(f"{place}: must have at least two classes, got one ({labels[0]})")
+    if test is not None:
+        test = _checked(place, *test)
+        if test[0].shape[1:] != x.shape[1:]:
+            shapes = f"{test[0].shape[1:]} and {x.shape[1:]}"
+            raise DataError(f"{place}: rows of both splits must have the same shape, got {shapes}")
+        test = (test[0], _coded(place, test[1], labels))
+    classes = names or tuple(str(label) for label in labels)
+    return Dataset(x, _coded(place, y, labels), classes, test)
+
+
+def _checked(place: str, x: Array, y: Array) -> tuple[Array, Array]:
+    if x.ndim < 2 or x.size == 0 or x.dtype.kind not in "biuf":
+        raise DataError(f"{place}: x must be rows of numbers, got {x.dtype} {x.shape}")
+    if y.shape != x.shape[:1]:
+        raise DataError(f"{place}: y must have one label a row, got {y.shape} for {x.shape}")
+    if y.dtype.kind == "f" and not (np.isfinite(y).all() and (y == np.floor(y)).all()):
+        raise DataError(f"{place}: labels must be whole numbers")
+    if y.dtype.kind not in "biuf":
+        raise DataError(f"{place}: labels must be whole numbers, got {y.dtype}")
+    with np.errstate(over="ignore"):
+        x = _flat(x).astype(np.float32)
+    if not np.isfinite(x).all():
+        raise DataError(f"{place}: features must be finite numbers, got NaN or infinity")
+    return x, y.astype(np.int64)
+
+
+def _coded(place: str, y: Array, labels: Array) -> Array:
+    unknown = np.setdiff1d(y, labels)
+    if len(unknown):
+        raise DataError(f"{place}: labels must be among {labels.tolist()}, got {unknown[0]}")
+    return np.searchsorted(labels, y)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One kind of source: how it is written, and how what follows the colon is read."""
+
+    form: str
+    read: Callable[[str], Dataset]
+
+
+SOURCES: Mapping[str, Source] = {
+    "digits": Source("digits", _digits),
+    "npz": Source("npz:PATH", _npz),
+    "csv": Source("csv:PATH#COLUMN", _csv),
+    "parquet": Source("parquet:PATH#COLUMN", _parquet),
+    "idx": Source("idx:DIR", _idx),
+    "cifar10": Source("cifar10:DIR", _cifar10),
+}

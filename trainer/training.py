@@ -1,0 +1,277 @@
+"""Training: a pure function from a configuration, data and a state to the state epochs later."""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainer.arrays import Array
+from trainer.config import Config, conflicts
+from trainer.data import Data
+from trainer.group import Group, Rows
+from trainer.network import Layout, Network, network
+from trainer.optimisers import OPTIMISERS
+from trainer.prediction import Evaluation, stacked
+from trainer.rules import ConfigError, Problem
+from trainer.streams import Purpose, generator
+
+State = dict[str, Array]
+"""Plain arrays, all with the replicate axis R first but for two:
+
+`epoch` (): epochs completed; `sizes` (2,): input features and classes;
+`parameters` (R, P), `running` (R, S) and the optimiser's slots (R, P), flat as in `Layout`;
+`metrics.…` (R,): the values of the trial if it ended here; `seconds.…` (R,): what it took;
+under early stopping also `stopped` (R,): the epoch of the stop or 0, `waited` (R,): epochs since
+the best, and `best.parameters`, `best.running`.
+"""
+
+METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+SECONDS = ("epoch", "predict")
+
+CACHE = 4 << 20
+"""Bytes that replicates trained together may work on."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a trial stands.
+
+    Attributes:
+        state: what to go on from.
+        epoch: epochs completed.
+        history: (E, R) for each epoch of this call: the four metrics, `learning_rate` and
+            `epoch_seconds`; NaN for replicates that have stopped.
+        metrics: (R,) each: the trial's values if it ended here. Under early stopping those of each
+            replicate's best epoch. Also `parameters`, `epoch_seconds` and `predict_seconds` (the
+            time to predict the validation rows once).
+        diverged: the epoch at which a replicate's loss became NaN or infinite.
+        finished: whether there is nothing left to train.
+    """
+
+    state: State
+    epoch: int
+    history: dict[str, Array]
+    metrics: dict[str, Array]
+    diverged: int | None
+    finished: bool
+
+
+def train(
+    config: Config, data: Data, state: State | None, until: int, *, seed: int, replicates: int
+) -> Progress:
+    """Trains all replicates until so many epochs are completed, or all have stopped early.
+
+    Args:
+        config: the net and its training.
+        data: one fold for all replicates, or one for each; never written to.
+        state: where to go on from; None starts anew. Never written to.
+        until: epochs completed at the end; at most `training.epochs`.
+        seed: the study's seed, the same for all trials.
+        replicates: R.
+
+    Raises:
+        ConfigError: the configuration is impossible.
+    """
+    problems = conflicts(config)
+    if config.model.batch_norm.name != "none" and min(len(f.y_train) for f in data.folds) == 1:
+        problems.append(Problem("model.batch_norm", "must be none with one training row"))
+    if problems:
+        raise ConfigError(problems)
+    inputs = data.folds[0].x_train.shape[1]
+    net = network(config.model, inputs=inputs, classes=data.classes)
+    if state is None:
+        state = _start(config, net, seed=seed, replicates=replicates)
+    else:
+        state = {name: np.array(array) for name, array in state.items()}
+    run = _Run(config, net, data, state, min(until, config.training.epochs), seed)
+    with np.errstate(all="ignore"):  # a loss that overflows is a result: `diverged`
+        return run()
+
+
+def weights(config: Config, state: State) -> dict[str, Array]:
+    """What prediction needs, by name and with the replicate axis first: `0.weight`, `0.bias`, ….
+
+    Under early stopping the best weights of each replicate.
+    """
+    inputs, classes = (int(size) for size in state["sizes"])
+    net = network(config.model, inputs=inputs, classes=classes)
+    prefix = "best." if config.training.early_stopping else ""
+    parameters = Layout(net.learned).views(state[f"{prefix}parameters"])
+    return parameters | Layout(net.statistics).views(state[f"{prefix}running"])
+
+
+def _start(config: Config, net: Network, *, seed: int, replicates: int) -> State:
+    dtype = np.dtype(config.training.precision.name)
+    streams = [
+        generator(seed=seed, purpose=Purpose.INIT, replicate=each) for each in range(replicates)
+    ]
+    state = {
+        "epoch": np.zeros((), np.int64),
+        "sizes": np.array([net.inputs, net.classes]),
+        "parameters": Layout(net.learned).draw(streams, dtype),
+        "running": Layout(net.statistics).draw(streams, dtype),
+    }
+    for slot in OPTIMISERS[config.training.optimizer.name].slots:
+        state[slot] = np.zeros_like(state["parameters"])
+    state |= {f"metrics.{name}": np.full(replicates, np.nan) for name in METRICS}
+    state |= {f"seconds.{name}": np.full(replicates, np.nan) for name in SECONDS}
+    if config.training.early_stopping:
+        state["stopped"] = np.zeros(replicates, np.int64)
+        state["waited"] = np.zeros(replicates, np.int64)
+        state["best.parameters"] = state["parameters"].copy()
+        state["best.running"] = state["running"].copy()
+    return state
+
+
+class _Run:
+    """One call of `train`; moves `state` in place."""
+
+    def __init__(
+        self, config: Config, net: Network, data: Data, state: State, until: int, seed: int
+    ) -> None:
+        self._config, self._net, self._data = config, net, data
+        self._state, self._until, self._seed = state, until, seed
+        self._replicates = len(state["parameters"])
+        self._first = int(state["epoch"])
+        shape = (max(0, until - self._first), self._replicates)
+        names = (*METRICS, "learning_rate", "epoch_seconds")
+        self._history = {name: np.full(shape, np.nan) for name in names}
+        self._diverged: int | None = None
+        self._last = self._first
+
+    def __call__(self) -> Progress:
+        waiting = [(members, self._first) for members in self._groups()]
+        while waiting:
+            members, epoch = waiting.pop()
+            if epoch < self._until:
+                epoch = self._train(members, epoch)
+                left = [each for each in members if not self._stopped(each)]
+                if left:
+                    waiting.append((left, epoch))
+        state = self._state
+        epoch = self._last if self._diverged is None else self._diverged
+        state["epoch"] = np.array(epoch)
+        done = epoch - self._first
+        metrics = {name: state[f"metrics.{name}"].copy() for name in METRICS}
+        metrics["parameters"] = np.full(self._replicates, float(state["parameters"].shape[1]))
+        metrics |= {f"{name}_seconds": state[f"seconds.{name}"].copy() for name in SECONDS}
+        all_stopped = all(self._stopped(each) for each in range(self._replicates))
+        finished = (
+            self._diverged is not None or all_stopped or epoch >= self._config.training.epochs
+        )
+        history = {name: values[:done] for name, values in self._history.items()}
+        return Progress(state, epoch, history, metrics, self._diverged, finished)
+
+    def _stopped(self, replicate: int) -> bool:
+        return "stopped" in self._state and bool(self._state["stopped"][replicate])
+
+    def _groups(self) -> Iterable[list[int]]:
+        """The replicates that still train, those with equally many rows together.
+
+        As many at a time as fit in the cache: deterministic, and of no influence on the bits.
+        """
+        by_rows: dict[tuple[int, int], list[int]] = {}
+        for each in range(self._replicates):
+            if not self._stopped(each):
+                fold = self._data.fold(each)
+                by_rows.setdefault((len(fold.y_train), len(fold.y_val)), []).append(each)
+        slots = len(OPTIMISERS[self._config.training.optimizer.name].slots)
+        size = self._state["parameters"][0].nbytes * (2 + slots)
+        most = max(1, CACHE // size)
+        for members in by_rows.values():
+            for part in np.array_split(members, -(-len(members) // most)):
+                yield [int(each) for each in part]
+
+    def _train(self, members: list[int], epoch: int) -> int:
+        """Trains these replicates together until the end, a stop or a divergence."""
+        state, config = self._state, self._config
+        names = ["parameters", "running", *OPTIMISERS[config.training.optimizer.name].slots]
+        everyone = len(members) == self._replicates
+        arrays = {name: state[name] if everyone else state[name][members] for name in names}
+        group, evaluation = self._prepared(members, arrays)
+        first = epoch
+        seconds = []
+        while epoch < self._until:
+            epoch += 1
+            began = time.perf_counter()
+            loss, accuracy = group.train(epoch, config.training.learning_rate)
+            trained = time.perf_counter()
+            values = (loss, accuracy, *evaluation())
+            ended = time.perf_counter()
+            seconds.append((ended - began) / len(members))
+            self._record(members, epoch, values, seconds[-1])
+            state["seconds.predict"][members] = (ended - trained) / len(members)
+            if not (np.isfinite(loss).all() and np.isfinite(values[2]).all()):
+                self._diverged = self._until = epoch  # the others need not go further
+            if self._follow(members, arrays, epoch, values):
+                break
+        state["seconds.epoch"][members] = sum(seconds) / (epoch - first)
+        self._last = max(self._last, epoch)
+        if not everyone:
+            for name, array in arrays.items():
+                state[name][members] = array
+        return epoch
+
+    def _prepared(self, members: list[int], arrays: dict[str, Array]) -> tuple[Group, Evaluation]:
+        dtype = arrays["parameters"].dtype
+        folds = [self._data.fold(each) for each in members]
+        rows = Rows(
+            _typed([fold.x_train for fold in folds], dtype), tuple(fold.y_train for fold in folds)
+        )
+        group = Group(
+            self._net,
+            self._config.training,
+            self._config.model.batch_norm,
+            rows,
+            arrays,
+            replicates=members,
+            seed=self._seed,
+        )
+        x = stacked([fold.x_val for fold in folds], dtype)
+        y = stacked([fold.y_val for fold in folds])
+        return group, Evaluation(self._net, group.weights, x, y)
+
+    def _record(
+        self, members: list[int], epoch: int, values: Sequence[Array], seconds: float
+    ) -> None:
+        row = epoch - self._first - 1
+        for name, value in zip(METRICS, values, strict=True):
+            self._history[name][row, members] = value
+        self._history["learning_rate"][row, members] = self._config.training.learning_rate
+        self._history["epoch_seconds"][row, members] = seconds
+
+    def _follow(
+        self, members: list[int], arrays: dict[str, Array], epoch: int, values: Sequence[Array]
+    ) -> bool:
+        """Keeps the trial's values, under early stopping the best; whether a replicate stops."""
+        state, stopping = self._state, self._config.training.early_stopping
+        named = dict(zip(METRICS, values, strict=True))
+        if stopping is None:
+            for name, value in named.items():
+                state[f"metrics.{name}"][members] = value
+            return False
+        monitor = stopping.monitor.name
+        sign = 1 if monitor == "val_loss" else -1
+        for place, each in enumerate(members):
+            best = state[f"metrics.{monitor}"][each]
+            if np.isnan(best) or sign * named[monitor][place] < sign * best:
+                state["waited"][each] = 0
+                for name, value in named.items():
+                    state[f"metrics.{name}"][each] = value[place]
+                for name in ("parameters", "running"):
+                    state[f"best.{name}"][each] = arrays[name][place]
+            else:
+                state["waited"][each] += 1
+                if state["waited"][each] >= stopping.patience:
+                    state["stopped"][each] = epoch
+        return any(self._stopped(each) for each in members)
+
+
+def _typed(arrays: list[Array], dtype: np.dtype) -> tuple[Array, ...]:
+    """The arrays in this type; the same object stays the same object."""
+    made: dict[int, Array] = {}
+    for array in arrays:
+        if id(array) not in made:
+            made[id(array)] = np.asarray(array, dtype)
+    return tuple(made[id(array)] for array in arrays)
