@@ -13,23 +13,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from sweep import winner
+from sweep.answers import winner
+from sweep.answers.results import Results, read
 from sweep.logbook import Logbook
-from sweep.loop import Loop, Standing
 from sweep.outbox import Backlog, Outbox
-from sweep.progress import progress
 from sweep.pruners import PRUNERS
-from sweep.ray_runner import RayRunner
 from sweep.recording import Recording
 from sweep.records import SweepEnded, SweepStarted
-from sweep.results import Results, read
-from sweep.runner import Runner
-from sweep.search import Search
-from sweep.storage import Storage
-from sweep.study import Resources, Study, check
-from sweep.study_file import load, override
+from sweep.scheduling.loop import Loop, Standing
+from sweep.scheduling.progress import progress
+from sweep.scheduling.ray_runner import RayRunner, RayUnavailable
+from sweep.scheduling.runner import Runner
+from sweep.search.search import Search
+from sweep.search.storage import Storage
+from sweep.spec.study import Resources, Study, check
+from sweep.spec.study_file import load, override
 from sweep.workspace import StudyFolder, Workspace, workspace
 from trainer.data import Data, Splits, split
 from trainer.rules import ConfigError, Problem
@@ -80,7 +80,7 @@ def run(
         address: a Ray cluster; by default `$RAY_ADDRESS`, else this machine.
         folder: the workspace (see `sweep.workspace.workspace`).
         quiet: shows no progress.
-        runner: who trains the links; `sweep.runner.LocalRunner` does it without Ray.
+        runner: who trains the links; `sweep.scheduling.runner.LocalRunner` does it without Ray.
 
     Raises:
         ConfigError: the study, its data or the workspace have mistakes; nothing was written.
@@ -98,10 +98,8 @@ def run(
         raise ConfigError([Problem("name", rule, checked.name)])
     splits = _splits(checked)
     place.prepare()
-    with interruptible() as interrupts, target.held():
-        if not target.file.exists():
-            target.create(checked.text)
-        return _Sweep(checked, place, target, splits, interrupts).run(runner, address, quiet)
+    address = address or os.environ.get("RAY_ADDRESS")
+    return _held(checked, place, target, splits, (runner, address, quiet))
 
 
 def resume(
@@ -122,8 +120,32 @@ def resume(
     target = place.existing(name)
     study = check(load(target.file))
     splits = _splits(study)
-    with interruptible() as interrupts, target.held():
-        return _Sweep(study, place, target, splits, interrupts).run(runner, address, quiet)
+    address = address or os.environ.get("RAY_ADDRESS")
+    return _held(study, place, target, splits, (runner, address, quiet))
+
+
+def _held(
+    study: Study,
+    place: Workspace,
+    folder: StudyFolder,
+    splits: Splits,
+    options: tuple[RunnerFactory, str | None, bool],
+) -> Finished:
+    """Runs a study while holding it, and reads its results when it has been let go."""
+    started = time.monotonic()
+    with interruptible() as interrupts:
+        with folder.held():
+            fresh = not folder.file.exists()
+            if fresh:
+                folder.create(study.text)
+            try:
+                ending = _Sweep(study, place, folder, splits, interrupts).run(*options)
+            except RayUnavailable:
+                if fresh:
+                    folder.discard()
+                raise
+        seconds = time.monotonic() - started
+        return Finished(read(folder), interrupts() > 0, seconds, ending.left, ending.trouble)
 
 
 def _splits(study: Study) -> Splits:
@@ -160,6 +182,13 @@ def interruptible() -> Iterator[Callable[[], int]]:
         signal.signal(signal.SIGINT, before)
 
 
+class Ending(NamedTuple):
+    """What MLflow has not got when a sweep ends, and why."""
+
+    left: int
+    trouble: str | None
+
+
 class _Sweep:
     """One run of a sweep, while its study is held."""
 
@@ -179,12 +208,14 @@ class _Sweep:
         self._storage = Storage(folder.trials, study.name, maximize=study.maximize)
         self._search = Search(study, self._storage)
 
-    def run(self, runner: RunnerFactory, address: str | None, quiet: bool) -> Finished:
+    def run(self, factory: RunnerFactory, address: str | None, quiet: bool) -> Ending:
         """Runs the trials that are wanted, then looks at the winner, then waits for MLflow."""
-        started = time.monotonic()
         with closing(Outbox(self._folder.outbox)) as outbox:
             if not self._search.wanted and outbox.backlog().empty:
-                return Finished(read(self._folder), False, time.monotonic() - started)
+                return Ending(0, None)
+            runner = None
+            if self._search.wanted:
+                runner = factory(self._splits.data, self._study.resources, address)
             outbox.add(SweepStarted(self._study.question, self._study.text, _now()))
             recording = Recording(
                 outbox,
@@ -193,30 +224,25 @@ class _Sweep:
                 self._place.artifact_root,
             )
             try:
-                if self._search.wanted:
-                    self._train(outbox, recording, runner, address, quiet)
+                if runner is not None:
+                    with closing(runner):
+                        self._train(outbox, recording, runner, quiet)
                 self._conclude(outbox)
             finally:
                 left = self._drain(recording, quiet)
             trouble = recording.trouble if left else None
-        seconds = time.monotonic() - started
-        return Finished(read(self._folder), self._interrupts() > 0, seconds, left, trouble)
+        return Ending(left, trouble)
 
     def _train(
         self,
         outbox: Outbox,
         recording: Recording,
-        factory: RunnerFactory,
-        address: str | None,
+        runner: Runner,
         quiet: bool,
     ) -> None:
         study = self._study
-        address = address or os.environ.get("RAY_ADDRESS")
         entry = PRUNERS[study.search.pruner.name]
-        with (
-            closing(factory(self._splits.data, study.resources, address)) as runner,
-            progress(study.metric, quiet=quiet) as show,
-        ):
+        with progress(study.metric, quiet=quiet) as show:
 
             def watch(standing: Standing) -> None:
                 recording.look_after()

@@ -9,14 +9,14 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sweep import space
+from sweep import model
 from sweep.outbox import Outbox
 from sweep.records import Epochs, TrialEnded, TrialStarted
-from sweep.runner import Advanced
-from sweep.study import Study
-from sweep.study_file import dump
-from sweep.trial import Trial
-from sweep.winner import model
+from sweep.scheduling.runner import Advanced
+from sweep.search.trial import Trial
+from sweep.spec import space
+from sweep.spec.study import Study
+from sweep.spec.study_file import dump
 from sweep.workspace import StudyFolder
 from trainer import checkpoint
 from trainer.config import Config
@@ -69,7 +69,7 @@ class Logbook:
         kept = None
         if state is not None and (best or self._study.record.weights.name == "all"):
             kept = self._folder.weights / f"{trial.number:05}.npz"
-            arrays = model(build(Config, trial.config), state(), self._preprocessing)
+            arrays = model.arrays(build(Config, trial.config), state(), self._preprocessing)
             about = {"trial": trial.number, "config": dict(trial.config)}
             checkpoint.save(kept, arrays, about)
             if best:

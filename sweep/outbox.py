@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from sweep.records import Epochs, LearningCurve, Record, packed, unpacked
 
@@ -216,14 +217,16 @@ class Outbox:
 
     def aim(self, tracking_uri: str) -> None:
         """Says where the records go. When that is another place, all of them go there anew."""
-        if self.fact("tracking_uri") == tracking_uri:
+        parts = urlsplit(tracking_uri)
+        place = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # no password
+        if self.fact("tracking_uri") == place:
             return
         with self.batch():
             self._db.execute("UPDATE entries SET state = 'pending', reason = NULL WHERE NOT late")
             self._db.execute("DELETE FROM entries WHERE late")
             self._db.execute("DELETE FROM runs")
             self.note("experiment_id", None)
-            self.note("tracking_uri", tracking_uri)
+            self.note("tracking_uri", place)
 
     def keep_run(self, trial: int | None, run: Run) -> None:
         """Keeps the MLflow run of a trial, or of the sweep (None)."""

@@ -6,6 +6,7 @@ more than the curves.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -40,8 +42,8 @@ class CurvePainter:
         FigureCanvasAgg(self._figure)
         self._axes = dict(zip(METRICS, self._figure.subplots(1, 2), strict=True))
         self._figure.subplots_adjust(left=0.078, right=0.985, bottom=0.125, top=0.765, wspace=0.18)
-        self._heading = self._figure.text(0.01, 0.975, "", fontsize=11, va="top", weight="bold")
-        self._outcome = self._figure.text(0.01, 0.905, "", fontsize=9, va="top", linespacing=1.3)
+        self._heading = self._line(0.975, fontsize=11, weight="bold")
+        self._outcome = self._line(0.905, fontsize=9, linespacing=1.3)
         for metric, axes in self._axes.items():
             axes.set_title(metric, fontsize=10, y=1.0, pad=4)
             axes.set_xlabel("epoch", labelpad=1)
@@ -57,13 +59,16 @@ class CurvePainter:
             borderaxespad=0.1,
         )
 
+    def _line(self, y: float, **style: Any) -> Text:
+        return self._figure.text(0.01, y, "", va="top", parse_math=False, **style)
+
     def draw(self, records: Sequence[Record], path: Path) -> None:
         """Draws the curves of a trial, given all of its records, into a PNG file."""
         links = [record for record in records if isinstance(record, Epochs)]
         names = links[0].history if links else {}
         history = {name: np.concatenate([link.history[name] for link in links]) for name in names}
         first = links[0].first_epoch if links else 1
-        self._heading.set_text(cut(_name(records), LONGEST_HEADING))
+        self._heading.set_text(_fitted(_name(records), LONGEST_HEADING))
         self._outcome.set_text(f"{_ending(records)}\n{_early_stops(history, first)}")
         for metric, axes in self._axes.items():
             curves = {split: history.get(f"{split}_{metric}") for split in SPLITS}
@@ -77,7 +82,7 @@ def _name(records: Sequence[Record]) -> str:
 
 def _ending(records: Sequence[Record]) -> str:
     ends = [described(record) for record in records if isinstance(record, TrialEnded)]
-    return cut(ends[-1], LONGEST_LINE) if ends else ""
+    return _fitted(ends[-1], LONGEST_LINE) if ends else ""
 
 
 def _early_stops(history: History, first: int) -> str:
@@ -90,7 +95,11 @@ def _early_stops(history: History, first: int) -> str:
     if not early:
         return ""
     text = f"{len(early)} of {losses.shape[1]} replicates ended early, after epoch "
-    return cut(text + ", ".join(map(str, early)), LONGEST_LINE)
+    return _fitted(text + ", ".join(map(str, early)), LONGEST_LINE)
+
+
+def _fitted(text: str, longest: int) -> str:
+    return cut(" ".join(text.split()), longest)
 
 
 def _draw_curves(axes: Axes, curves: History, first: int) -> None:

@@ -197,7 +197,7 @@ def mean_and_sd(
 def name_of(name: str) -> str:
     """The name that MLflow takes for a param, a metric or a tag."""
     legal = posixpath.normpath(re.sub(r"[^\w\-./: ]", "_", name)).lstrip("/.")
-    if legal == name and len(name) <= LONGEST_NAME:
+    if name and legal == name and len(name) <= LONGEST_NAME:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]
     return f"{legal[: LONGEST_NAME - 9]}-{digest}"

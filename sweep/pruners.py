@@ -50,8 +50,8 @@ def _geometric(first: int, factor: int, below: int) -> tuple[int, ...]:
 def _in_top(value: float, competing: list[float], reduction: int, maximize: bool) -> bool:
     """Whether a value is among the best 1/reduction of those competing, itself included.
 
-    With fewer than `reduction` values only the best goes on (ASHA, Li et al. 2018, arXiv:1810.05934,
-    as Optuna does it for trials that can't be paused).
+    With fewer than `reduction` values only the best goes on (ASHA, Li et al. 2018,
+    arXiv:1810.05934, as Optuna does it for trials that can't be paused).
     """
     if math.isnan(value):
         return False

@@ -1,6 +1,6 @@
 """The process that sends the outbox of a study to MLflow.
 
-    python -m sweep.recorder STUDY_DIR TRACKING_URI [ARTIFACT_ROOT]
+    MLFLOW_TRACKING_URI=… python -m sweep.recorder STUDY_DIR [ARTIFACT_ROOT]
 
 The driver starts it (`sweep.recording`) and holds the other end of its standard input. When that is
 closed, because the driver has finished or because it is dead, the recorder sends what is left and
@@ -194,8 +194,9 @@ def _yield_to_training() -> None:
         Path("/proc/self/autogroup").write_text("19")
 
 
-def main(study_dir: str, tracking_uri: str, artifact_root: str | None = None) -> int:
-    """What `python -m sweep.recorder` does."""
+def main(study_dir: str, artifact_root: str | None = None) -> int:
+    """What `python -m sweep.recorder` does; the exit code."""
+    tracking_uri = os.environ["MLFLOW_TRACKING_URI"]
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level="INFO")
     _yield_to_training()
     folder = Path(study_dir)

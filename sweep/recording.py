@@ -35,7 +35,8 @@ class Recording:
     ):
         self._outbox = outbox
         self._log = study_dir / "recorder.log"
-        self._command = [sys.executable, "-m", "sweep.recorder", str(study_dir), tracking_uri]
+        self._tracking_uri = tracking_uri
+        self._command = [sys.executable, "-m", "sweep.recorder", str(study_dir)]
         if artifact_root is not None:
             self._command.append(artifact_root)
         self._restarts = 0
@@ -52,6 +53,7 @@ class Recording:
                 start_new_session=True,
                 env=os.environ
                 | dict.fromkeys(threads, "1")
+                | {"MLFLOW_TRACKING_URI": self._tracking_uri}  # not an argument: it may be secret
                 | {"MLFLOW_DISABLE_TELEMETRY": "true", "MPLBACKEND": "agg"},
             )
 

@@ -115,13 +115,16 @@ class Sender:
     # Runs.
 
     def _make(self, trial: int | None, changes: Changes) -> Run:
-        tags = {"sweep.study": self._study_dir.name} | changes.tags
+        tags = {"sweep.spec.study": self._study_dir.name} | changes.tags
         if trial is None:
             name = self._study_dir.name
             tags |= {"sweep.id": self._sweep_id()}
         else:
             name = changes.name or f"#{trial}"
-            tags |= {"sweep.trial": str(trial), "mlflow.parentRunId": self._parent().run_id}
+            tags |= {
+                "sweep.trial": str(trial),
+                "mlflow.parentRunId": self._parent().run_id,
+            }
         self._creation_open.add(trial)
         made = self._client.create_run(self._experiment_id, changes.start_ms, tags, name)
         run = self._keep(trial, Run(made.info.run_id, made.info.artifact_uri))

@@ -41,12 +41,18 @@ def connect(tracking_uri: str) -> MlflowClient:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     if "://" in tracking_uri and not tracking_uri.startswith(("http:", "https:")):
-        _check_schema(tracking_uri)
+        check_schema(tracking_uri)
     return MlflowClient(tracking_uri)
 
 
-def _check_schema(database_uri: str) -> None:
-    """MLflow itself would upgrade a database that lacks tables, silently."""
+def check_schema(database_uri: str) -> None:
+    """Makes sure that this version of MLflow can use a database as it is, or that it is empty.
+
+    MLflow itself would upgrade a database that lacks some tables, silently.
+
+    Raises:
+        TrackingError: it can't.
+    """
     engine = sqlalchemy.create_engine(database_uri)
     try:
         with engine.connect() as connection:

@@ -12,6 +12,7 @@ mlflow.db, mlartifacts/     what the MLflow UI shows
 import fcntl
 import json
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -109,6 +110,10 @@ class StudyFolder:
         draft = self.path / f".study.yaml.{os.getpid()}"
         draft.write_text(text, encoding="utf-8")
         draft.replace(self.file)
+
+    def discard(self) -> None:
+        """Removes the folder with all that is in it."""
+        shutil.rmtree(self.path)
 
     @contextmanager
     def held(self) -> Iterator[None]:

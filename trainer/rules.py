@@ -20,6 +20,9 @@ from typing import Any, TypeVar, dataclass_transform
 REQUIRED: Any = dataclasses.MISSING
 """The default of a setting that has none."""
 
+UNSAID: Any = object()
+"""What was found where there is nothing to show."""
+
 
 @dataclass(frozen=True)
 class Real:
@@ -123,11 +126,11 @@ class Problem:
 
     path: str
     rule: str
-    found: Any = REQUIRED
+    found: Any = UNSAID
 
     def __str__(self) -> str:
         text = f"{self.path}: {self.rule}" if self.path else self.rule
-        return text if self.found is REQUIRED else f"{text}, got {_shown(self.found)}"
+        return text if self.found is UNSAID else f"{text}, got {_shown(self.found)}"
 
 
 class ConfigError(ValueError):

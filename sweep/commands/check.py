@@ -18,8 +18,8 @@ def check(study: Path, assignments: tuple[str, ...], as_json: bool) -> None:
     Example:
       python -m sweep check studies/digits.yaml --set replicates=5
     """
-    from sweep import study as studies
-    from sweep.study_file import load, override
+    from sweep.spec import study as studies
+    from sweep.spec.study_file import load, override
 
     with told():
         checked = studies.check(override(load(study), list(assignments)))

@@ -20,8 +20,8 @@ def list_studies(folder: str | None, as_json: bool) -> None:
     Example:
       python -m sweep list --json
     """
-    from sweep.results import read
-    from sweep.summary import listing
+    from sweep.answers.results import read
+    from sweep.answers.summary import listing
     from sweep.workspace import workspace
 
     with told():
@@ -53,7 +53,7 @@ def show(name: str, as_csv: bool, folder: str | None, as_json: bool) -> None:
     elif as_csv:
         click.echo(_csv(results.full()["trials"]), nl=False)
     else:
-        from sweep.summary import summary
+        from sweep.answers.summary import summary
 
         summary(results, None, folder)
 
@@ -70,7 +70,7 @@ def best(name: str, target: Path | None, folder: str | None, as_json: bool) -> N
     Example:
       python -m sweep best digits --export model/
     """
-    from sweep.study_file import dump
+    from sweep.spec.study_file import dump
     from sweep.workspace import workspace
 
     results = _results(name, folder)
@@ -79,7 +79,7 @@ def best(name: str, target: Path | None, folder: str | None, as_json: bool) -> N
         raise Mistake(f"no trial of {name!r} has completed", 1)
     config = results.study.config(winner.params)
     if target is not None:
-        from sweep.export import export
+        from sweep.answers.export import export
 
         with told():
             export(results, workspace(folder).existing(name), target)
@@ -93,7 +93,7 @@ def best(name: str, target: Path | None, folder: str | None, as_json: bool) -> N
 
 
 def _results(name: str, folder: str | None) -> Any:
-    from sweep.results import read
+    from sweep.answers.results import read
     from sweep.workspace import workspace
 
     with told():

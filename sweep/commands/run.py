@@ -1,5 +1,7 @@
 """`run` and `resume`: train a study's trials."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,7 +54,7 @@ def run(
     """
     from sweep import driver
 
-    with told():
+    with _told():
         finished = driver.run(
             study or driver.DEFAULT_STUDY,
             assignments=assignments,
@@ -80,19 +82,38 @@ def resume(name: str, address: str | None, folder: str | None, as_json: bool) ->
     """
     from sweep import driver
 
-    with told():
+    with _told():
         finished = driver.resume(name, address=address, folder=folder, quiet=as_json)
     _tell(finished, folder, as_json)
 
 
+@contextmanager
+def _told() -> Iterator[None]:
+    """As `told`, and says why there is no Ray."""
+    from sweep.scheduling.ray_runner import RayUnavailable
+
+    with told():
+        try:
+            yield
+        except RayUnavailable as error:
+            raise Mistake(str(error)) from None
+
+
 def _tell(finished: "Finished", folder: str | None, as_json: bool) -> None:
-    from sweep.summary import summary
+    from sweep.answers.summary import summary
 
     results = finished.results
     if as_json:
         print_json(results.full())
     else:
         summary(results, finished.seconds, folder)
+    if finished.left:
+        why = f" ({finished.trouble})" if finished.trouble else ""
+        click.echo(
+            f"MLflow has not got {finished.left} records{why}; they are kept. "
+            f"Send them with: python -m sweep resume {results.study.name}",
+            err=True,
+        )
     if finished.interrupted:
         leave(INTERRUPTED)
     if results.best is None:

@@ -19,4 +19,8 @@ def ui(name: str | None, port: int, folder: str | None) -> None:
     from sweep import ui as server
     from sweep.workspace import workspace
 
-    raise NotImplementedError((name, port, folder, server, workspace, Mistake, told))
+    with told():
+        try:
+            server.serve(workspace(folder), name, port, click.echo)
+        except server.UiError as error:
+            raise Mistake(str(error)) from None

@@ -15,7 +15,9 @@ from trainer.training import State, train, weights
 R = 3
 
 
-def assert_same(left: dict[str, np.ndarray], right: dict[str, np.ndarray], message: str = "") -> None:
+def assert_same(
+    left: dict[str, np.ndarray], right: dict[str, np.ndarray], message: str = ""
+) -> None:
     """Equal bit for bit, but for what the clock says."""
     assert left.keys() == right.keys()
     for name in left:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from sweep.pruners import Ladder, Pruner
-from sweep.runner import Advanced, Link, Lost, Outcome, Raised, Runner
-from sweep.study import Study
-from sweep.trial import Event, State, Trial
+from sweep.scheduling.runner import Advanced, Link, Lost, Outcome, Raised, Runner
+from sweep.search.trial import Event, State, Trial
+from sweep.spec.study import Study
 from trainer.training import State as TrainerState
 
 RETRIES = 3
@@ -25,7 +25,7 @@ POLL_SECONDS = 0.25
 
 
 class Search(Protocol):
-    """Who chooses trials and remembers them (see `sweep.search`)."""
+    """Who chooses trials and remembers them (see `sweep.search.search`)."""
 
     ladder: Ladder
     counts: dict[State, int]
@@ -132,7 +132,7 @@ class Loop:
 
     def _standing(self) -> Standing:
         return Standing(
-            target=self.study.search.trials,
+            target=self.study.target,
             counts=self.search.counts,
             fresh=self.fresh,
             running=len(self._active),

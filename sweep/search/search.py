@@ -8,11 +8,11 @@ from collections import deque
 
 from optuna.trial import FrozenTrial, TrialState
 
-from sweep import samplers
 from sweep.pruners import Ladder
-from sweep.storage import RECORD, STATES, Storage
-from sweep.study import Study
-from sweep.trial import State, Trial
+from sweep.search import samplers
+from sweep.search.storage import RECORD, STATES, Storage
+from sweep.search.trial import State, Trial
+from sweep.spec.study import Study
 
 
 class Search:
@@ -49,7 +49,7 @@ class Search:
         A trial that the user stopped does not count.
         """
         done = sum(self.counts[each] for each in (State.COMPLETE, State.PRUNED, State.FAILED))
-        return max(0, self._study.search.trials - done)
+        return max(0, self._study.target - done)
 
     def _best(self, past: list[FrozenTrial]) -> Trial | None:
         sign = -1 if self._study.maximize else 1

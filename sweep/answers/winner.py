@@ -1,36 +1,22 @@
 """The winner of a study, and the looks at the test split that it alone is given."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
-from sweep.results import TEST, TrialResult, read
-from sweep.runner import Link, Raised, advance
-from sweep.storage import Storage
-from sweep.study import Study
+from sweep import model
+from sweep.answers.results import TEST, TrialResult, read
+from sweep.scheduling.runner import Link, Raised, advance
+from sweep.search.storage import Storage
+from sweep.spec.study import Study
 from sweep.workspace import StudyFolder
 from trainer import checkpoint
 from trainer.arrays import Array
 from trainer.config import Config
 from trainer.data import Splits
 from trainer.prediction import evaluate
-from trainer.preprocessing import Fitted
 from trainer.rules import build
-from trainer.training import State, weights
-
-PREPROCESSING = "preprocessing."
-"""Before the names of a model's preprocessing arrays, by fold: `preprocessing.0.shift`."""
-
-
-def model(config: Config, state: State, preprocessing: Sequence[Fitted]) -> dict[str, Array]:
-    """The arrays of a trained model: weights (R, …) by name, and each fold's preprocessing."""
-    fitted = {
-        f"{PREPROCESSING}{fold}.{name}": array
-        for fold, arrays in enumerate(preprocessing)
-        for name, array in arrays.items()
-    }
-    return weights(config, state) | fitted
 
 
 def look(study: Study, storage: Storage, folder: StudyFolder, splits: Splits) -> None:
@@ -65,7 +51,7 @@ def _weights(
     if isinstance(outcome, Raised) or state is None:
         raise RuntimeError(f"trial {best.number} could not be trained again")
     config = build(Config, plain)
-    arrays = model(config, state, splits.preprocessing)
+    arrays = model.arrays(config, state, splits.preprocessing)
     checkpoint.save(folder.winner, arrays, {"trial": best.number, "config": plain})
     return arrays
 
@@ -75,7 +61,7 @@ def _test_accuracy(
 ) -> list[float]:
     """The accuracy of every replicate on the test rows, each with its fold's preprocessing."""
     config = build(Config, study.config(best.params))
-    kept = {name: each for name, each in arrays.items() if not name.startswith(PREPROCESSING)}
+    kept = model.weights_of(arrays)
     if len(splits.preprocessing) == 1:
         scores = evaluate(config, kept, *splits.test())
         return [float(each) for each in scores["accuracy"]]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sweep.study_file import compact
+from sweep.spec.study_file import compact
 from trainer.rules import (
     UNREAD,
     Choice,

@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
-from sweep.results import Results
-from sweep.study_file import dump
+from sweep.answers.results import Results
+from sweep.spec.study_file import dump
 from sweep.workspace import StudyFolder
 from trainer.rules import ConfigError, Problem
 

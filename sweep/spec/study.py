@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sweep import space
 from sweep.pruners import PRUNERS
-from sweep.study_file import dump
+from sweep.spec import space
+from sweep.spec.study_file import dump
 from trainer.config import Config, conflicts
 from trainer.preprocessing import PREPROCESSING
 from trainer.rules import (
@@ -142,6 +142,9 @@ FIELDS: dict[str, Setting] = {
 }
 """The fields of a study file."""
 
+DESIGNS = ("grid", "factorial")
+"""Samplers that list every combination of values."""
+
 SEARCHABLE = ("model", "training")
 """The sections in which a distribution may stand for a value."""
 
@@ -184,6 +187,14 @@ class Study:
         if isinstance(given, space.Range):
             return int(given.high)
         return max(given.options) if isinstance(given, space.Choose) else int(given)
+
+    @property
+    def target(self) -> int:
+        """How many trials the study ends with: no more than a design has points."""
+        if self.search.sampler.name not in DESIGNS:
+            return self.search.trials
+        cells = itertools.islice(space.cells(self.template), self.search.trials)
+        return sum(1 for _ in cells)
 
     def parameters(self) -> list[space.Parameter]:
         """The search space, conditional parameters included."""
@@ -256,7 +267,7 @@ def _unsearchable(tree: Mapping[str, Any]) -> list[Problem]:
     """What the sampler can't do with this search space."""
     sampler = tree["search"]["sampler"]
     template = {name: tree[name] for name in SEARCHABLE}
-    if sampler in ("grid", "factorial"):
+    if sampler in DESIGNS:
         endless = [
             each
             for each in space.parameters(template)

@@ -5,7 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sweep.results import Results, TrialResult
+from sweep.answers.results import Results, TrialResult
 
 SHOWN = 5
 """How many of the best trials are shown."""

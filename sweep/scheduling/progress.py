@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from sweep.loop import Standing, Watch
-from sweep.trial import State
+from sweep.scheduling.loop import Standing, Watch
+from sweep.search.trial import State
 
 PLAIN_SECONDS = 5.0
 """How often a plain line is printed."""

@@ -9,10 +9,10 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from sweep.outbox import Outbox
-from sweep.storage import RECORD, Storage
-from sweep.study import Study, check
-from sweep.study_file import load
-from sweep.trial import State
+from sweep.search.storage import RECORD, Storage
+from sweep.search.trial import State
+from sweep.spec.study import Study, check
+from sweep.spec.study_file import load
 from sweep.workspace import StudyFolder
 
 TEST = "test"
@@ -132,7 +132,7 @@ def _state(study: Study, trials: Sequence[TrialResult], folder: StudyFolder) -> 
     if folder.in_use():
         return "running"
     done = sum(each.state in ("complete", "pruned", "failed") for each in trials)
-    if done < study.search.trials:
+    if done < study.target:
         return "interrupted"
     return "finished" if any(each.state == "complete" for each in trials) else "failed"
 

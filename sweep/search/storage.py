@@ -19,7 +19,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.trial import FrozenTrial, TrialState
 
-from sweep.trial import State, Trial
+from sweep.search.trial import State, Trial
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sweep.runner import Advanced, Link, Lost, Outcome, Raised, advance
-from sweep.study import Resources
+from sweep.scheduling.runner import Advanced, Link, Lost, Outcome, Raised, advance
+from sweep.spec.study import Resources
 from trainer.data import Data
 from trainer.training import State
 

@@ -1,0 +1,1 @@
+"""What a study has found: results, the winner, what people are shown."""

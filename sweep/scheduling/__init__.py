@@ -1,0 +1,1 @@
+"""How trials run: the loop, and the runners that train their links."""

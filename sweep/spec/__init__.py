@@ -1,0 +1,1 @@
+"""What a study file says: its text, its fields, its search space."""

@@ -1,0 +1,106 @@
+"""One table of optimisers; each is held against its formula restated, and against two problems."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trainer.arrays import Memory
+from trainer.config import Config
+from trainer.optimisers import OPTIMISERS, Piece
+from trainer.rules import check
+from trainer.tape import Tape, Variable
+
+Gradient = Callable[[np.ndarray], np.ndarray]
+
+
+def path(
+    optimizer: Any, start: np.ndarray, gradient: Gradient, rate: float
+) -> Iterator[np.ndarray]:
+    """θ after each step."""
+    technique = check(Config, {"training": {"optimizer": optimizer}}).training.optimizer
+    entry = OPTIMISERS[technique.name]
+    theta, g = start.copy(), np.zeros_like(start)
+    scalars = [np.zeros(()) for _ in entry.scalars(technique, rate, 1)]
+    slots = {name: np.zeros_like(start) for name in entry.slots}
+    tape = Tape(Memory(), variables={"": Variable(theta[None], g)}, running={}, training=True)
+    entry.write(tape, technique, Piece(theta, g, slots, np.zeros_like(start)), scalars)
+    step = 0
+    while True:
+        step += 1
+        for scalar, value in zip(scalars, entry.scalars(technique, rate, step), strict=True):
+            scalar[...] = value
+        g[:] = gradient(theta)
+        tape.run()
+        yield theta.copy()
+
+
+def sgd(theta: np.ndarray, gradient: Gradient, rate: float) -> Iterator[np.ndarray]:
+    while True:
+        theta = theta - rate * gradient(theta)
+        yield theta
+
+
+def momentum(theta: np.ndarray, gradient: Gradient, rate: float) -> Iterator[np.ndarray]:
+    b = np.zeros_like(theta)
+    while True:
+        b = 0.8 * b + gradient(theta)
+        theta = theta - rate * b
+        yield theta
+
+
+def adam(theta: np.ndarray, gradient: Gradient, rate: float) -> Iterator[np.ndarray]:
+    m, v, t = np.zeros_like(theta), np.zeros_like(theta), 0
+    while True:
+        g, t = gradient(theta), t + 1
+        m, v = 0.7 * m + 0.3 * g, 0.95 * v + 0.05 * g * g
+        theta = theta - rate * (m / (1 - 0.7**t)) / (np.sqrt(v / (1 - 0.95**t)) + 1e-3)
+        yield theta
+
+
+FORMULAS: dict[str, tuple[Any, Any]] = {
+    "sgd": ("sgd", sgd),
+    "momentum": ({"momentum": {"momentum": 0.8}}, momentum),
+    "adam": ({"adam": {"beta1": 0.7, "beta2": 0.95, "epsilon": 1e-3}}, adam),
+}
+
+RATES = {"sgd": (0.1, 1e-3), "momentum": (0.02, 2e-4), "adam": (0.1, 0.02)}
+"""Learning rates for the parabola and for Rosenbrock's valley."""
+
+
+def parabola(theta: np.ndarray) -> np.ndarray:
+    return np.array([1.0, 10.0]) * theta
+
+
+def rosenbrock(theta: np.ndarray) -> np.ndarray:
+    x, y = theta
+    return np.array([-2 * (1 - x) - 400 * x * (y - x * x), 200 * (y - x * x)])
+
+
+def after(steps: int, thetas: Iterator[np.ndarray]) -> np.ndarray:
+    for _ in range(steps - 1):
+        next(thetas)
+    return next(thetas)
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_formula(name: str) -> None:
+    written, formula = FORMULAS[name]
+    start = np.array([0.3, -1.2])
+    ours, theirs = path(written, start, rosenbrock, 1e-3), formula(start, rosenbrock, 1e-3)
+    for _ in range(20):
+        np.testing.assert_allclose(next(ours), next(theirs), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_parabola(name: str) -> None:
+    theta = after(1000, path(name, np.array([2.0, -1.0]), parabola, RATES[name][0]))
+    np.testing.assert_allclose(theta, [0, 0], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_rosenbrock(name: str) -> None:
+    theta = after(20_000, path(name, np.array([-1.0, 1.0]), rosenbrock, RATES[name][1]))
+    assert math.dist(theta, (1.0, 1.0)) < 0.05
