@@ -24,7 +24,7 @@ from trainer.preprocessing import Fitted
 from trainer.rules import Section, build
 from trainer.training import State
 
-SHORT = {"dropout": "p", "learning_rate": "lr", "batch_size": "batch"}
+SHORT = {"batch_norm": "bn", "dropout": "p", "learning_rate": "lr", "batch_size": "batch"}
 """How the name of a run calls a number."""
 
 
@@ -103,8 +103,8 @@ def run_name(study: Study, trial: Trial) -> str:
         if isinstance(value, float):
             number = f"{value:.2g}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3g}"
             parts.append(f"{SHORT.get(field, field)}={number}")
-        elif isinstance(value, str) and field != "batch_norm":
-            parts.append(value)
+        elif isinstance(value, str):
+            parts.append(value if value != "none" else f"no {SHORT.get(field, field)}")
         else:
             parts.append(f"{SHORT.get(field, field)}={value}")
     return f"#{trial.number} {' '.join(parts)}"[:120]

@@ -120,7 +120,8 @@ def _draw_curves(axes: Axes, curves: History, first: int) -> None:
         axes.fill_between(epochs, mean - sd, mean + sd, color=colour, alpha=0.2, linewidth=0)
         if 1 < values.shape[1] <= MOST_LINES:
             axes.plot(epochs, values, color=colour, linewidth=0.6, alpha=0.55)
-        axes.set_xlim(first - 0.5, first + len(values) - 0.5)
+    longest = max((len(values) for values in curves.values()), default=1)
+    axes.set_xlim(first - 0.5, first + longest - 0.5)
     _scale(axes, curves)
 
 

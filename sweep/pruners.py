@@ -30,7 +30,7 @@ class Ladder:
 
 
 class Pruner(Protocol):
-    """Who ends trials early. Implementations hold no state."""
+    """Who ends trials early. Implementations hold nothing that they could not find out again."""
 
     def rungs(self, number: int, epochs: int) -> tuple[int, ...]:
         """The rungs of trial `number` below its full budget of `epochs`, ascending."""
@@ -55,10 +55,11 @@ def _in_top(value: float, competing: list[float], reduction: int, maximize: bool
     """
     if math.isnan(value):
         return False
-    ordered = np.asarray(competing if maximize else [-each for each in competing])
-    place = max(len(competing) // reduction, 1)
-    threshold = np.partition(ordered, len(ordered) - place)[len(ordered) - place]
-    return bool((value if maximize else -value) >= threshold)
+    sign = 1 if maximize else -1
+    numbers = sign * np.asarray(competing)
+    numbers = numbers[~np.isnan(numbers)]
+    place = max(len(numbers) // reduction, 1)
+    return bool(sign * value >= np.partition(numbers, -place)[-place])
 
 
 @dataclass(frozen=True)
@@ -96,16 +97,23 @@ class Hyperband:
     """Several ASHA brackets that start at different rungs (Li et al. 2018, JMLR 18-185).
 
     A trial's bracket is drawn from its number and the study's name, in the proportions that
-    Optuna's `HyperbandPruner` uses, so it needs no record.
+    Optuna's `HyperbandPruner` uses, so it needs no record. (Where the budget is a power of the
+    reduction, Optuna may lose the last bracket to the rounding of a logarithm.)
     """
 
     reduction: int
     min_epochs: int
     epochs: int
     study: str
+    _drawn: dict[int, int] = field(default_factory=dict, repr=False, compare=False)
 
     def bracket(self, number: int) -> int:
         """The bracket of trial `number`; bracket b starts at min_epochs · reduction^b."""
+        if number not in self._drawn:  # every decision asks for those of all trials at the rung
+            self._drawn[number] = self._draw(number)
+        return self._drawn[number]
+
+    def _draw(self, number: int) -> int:
         highest = math.floor(math.log(self.epochs / self.min_epochs, self.reduction) + 1e-9)
         budgets = [
             math.ceil((highest + 1) * self.reduction**s / (s + 1)) for s in range(highest, -1, -1)

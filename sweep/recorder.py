@@ -14,10 +14,11 @@ import fcntl
 import logging
 import os
 import select
+import sqlite3
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -194,6 +195,12 @@ def _yield_to_training() -> None:
         Path("/proc/self/autogroup").write_text("19")
 
 
+def _settle(database: str) -> None:
+    """Brings what SQLite has written ahead into the database, so that its file alone is whole."""
+    with suppress(sqlite3.Error), closing(sqlite3.connect(database, timeout=1)) as store:
+        store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 def main(study_dir: str, artifact_root: str | None = None) -> int:
     """What `python -m sweep.recorder` does; the exit code."""
     tracking_uri = os.environ["MLFLOW_TRACKING_URI"]
@@ -204,10 +211,15 @@ def main(study_dir: str, artifact_root: str | None = None) -> int:
         outbox = Outbox(folder / "outbox.db")
         outbox.aim(tracking_uri)
         try:
-            return record(outbox, folder, tracking_uri, artifact_root, sys.stdin)
+            code = record(outbox, folder, tracking_uri, artifact_root, sys.stdin)
         finally:
             outbox.close()
+        if tracking_uri.startswith("sqlite:///"):
+            _settle(tracking_uri.removeprefix("sqlite:///"))
+        return code
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    exit_code = main(*sys.argv[1:])
+    logging.shutdown()
+    os._exit(exit_code)  # everything is closed; taking mlflow down module by module takes seconds

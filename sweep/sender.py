@@ -12,6 +12,7 @@ import logging
 import shutil
 import traceback
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -44,7 +45,6 @@ class Sender:
         self._client = client
         self._study_dir = study_dir
         self._outgoing = study_dir / "outgoing"
-        self._painter = CurvePainter()
         self._experiment_id = tracking.experiment(client, study_dir.name, artifact_root)
         outbox.note("experiment_id", self._experiment_id)
         self._runs = outbox.runs()
@@ -53,6 +53,10 @@ class Sender:
         self._creation_open: set[int | None] = set()
         for weights in outbox.weights_sent():  # killed between marking and deleting
             (study_dir / weights).unlink(missing_ok=True)
+
+    @cached_property
+    def _painter(self) -> CurvePainter:
+        return CurvePainter()
 
     def alive(self) -> bool:
         """Whether the store takes a small change."""
@@ -82,7 +86,7 @@ class Sender:
             synchronous=True,
         )
         if files:
-            tracking.upload(self._client.tracking_uri, run.artifact_uri, self._outgoing)
+            self._upload(run)
         if changes.end_ms is not None:
             self._client.set_terminated(run.run_id, changes.status, changes.end_ms)
         elif changes.status is not None and not made:
@@ -100,8 +104,7 @@ class Sender:
         except Exception:  # drawn again it would fail again
             self._outbox.refuse(entry, traceback.format_exc())
             return
-        run = self._runs[trial]
-        tracking.upload(self._client.tracking_uri, run.artifact_uri, self._outgoing)
+        self._upload(self._runs[trial])
         self._outbox.sent([entry])
 
     def _finish(self, entries: Sequence[Entry]) -> None:
@@ -115,7 +118,7 @@ class Sender:
     # Runs.
 
     def _make(self, trial: int | None, changes: Changes) -> Run:
-        tags = {"sweep.spec.study": self._study_dir.name} | changes.tags
+        tags = {"sweep.study": self._study_dir.name} | changes.tags
         if trial is None:
             name = self._study_dir.name
             tags |= {"sweep.id": self._sweep_id()}
@@ -199,6 +202,10 @@ class Sender:
                 log.warning("%s is gone: a run stays without %s", path, name)
                 changes.tags["sweep.missing"] = name
         return True
+
+    def _upload(self, run: Run) -> None:
+        tracking.upload(self._client.tracking_uri, run.artifact_uri, self._outgoing)
+        shutil.rmtree(self._outgoing)
 
     def _clear_outgoing(self) -> None:
         shutil.rmtree(self._outgoing, ignore_errors=True)

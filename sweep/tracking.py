@@ -33,8 +33,7 @@ def connect(tracking_uri: str) -> MlflowClient:
     """A client of the store, which is made if it is an empty or missing database.
 
     Raises:
-        TrackingError: the database has the schema of another version of MLflow.
-        Exception: whatever MLflow and its database raise when the store can't be reached.
+        TrackingError: the database has another version's schema, or can't be reached.
     """
     # A request that is sent again inside the client could make a run twice, unseen by the sender.
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
@@ -42,6 +41,8 @@ def connect(tracking_uri: str) -> MlflowClient:
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     if "://" in tracking_uri and not tracking_uri.startswith(("http:", "https:")):
         check_schema(tracking_uri)
+    if not sqlalchemy.event.contains(sqlalchemy.Engine, "connect", _tune_sqlite):
+        sqlalchemy.event.listen(sqlalchemy.Engine, "connect", _tune_sqlite)
     return MlflowClient(tracking_uri)
 
 
@@ -51,13 +52,15 @@ def check_schema(database_uri: str) -> None:
     MLflow itself would upgrade a database that lacks some tables, silently.
 
     Raises:
-        TrackingError: it can't.
+        TrackingError: it can't, or can't be reached.
     """
     engine = sqlalchemy.create_engine(database_uri)
     try:
         with engine.connect() as connection:
             found = MigrationContext.configure(connection).get_current_revision()
             tables = sqlalchemy.inspect(connection).get_table_names()
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        raise TrackingError(f"the MLflow database can't be opened: {error}") from error
     finally:
         engine.dispose()
     migrations = Path(mlflow.__file__).parent / "store" / "db_migrations"
@@ -70,7 +73,6 @@ def check_schema(database_uri: str) -> None:
         )
 
 
-@sqlalchemy.event.listens_for(sqlalchemy.Engine, "connect")
 def _tune_sqlite(connection: Any, _: object) -> None:
     """Lets the UI read while runs are written, and saves two thirds of the time of a write."""
     if isinstance(connection, sqlite3.Connection):

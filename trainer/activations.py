@@ -86,13 +86,11 @@ def _tanh(tape: Tape, _technique: Technique, z: Array, _name: str) -> tuple[Arra
 
 
 def _relu(tape: Tape, _technique: Technique, z: Array, _name: str) -> tuple[Array, Backward]:
-    xp, zeros = tape.xp, tape.filled(z.shape, 0.0)  # an array of zeros is faster than one zero
+    xp, zeros = tape.xp, tape.filled(z.shape, 0.0)
     tape.add(xp.maximum, z, zeros, out=z)
 
     def backward(dy: Array) -> Array:
-        mask = tape.empty(z.shape, bool)
-        tape.add(xp.greater, z, zeros, out=mask)
-        return _scale(tape, dy, mask)
+        return _scale(tape, dy, tape.indicator(xp.greater, z, zeros))
 
     return z, backward
 
@@ -105,10 +103,9 @@ def _leaky_relu(tape: Tape, technique: Technique, z: Array, _name: str) -> tuple
 
     def backward(dy: Array) -> Array:
         """The derivative is 1 where y > 0, else α; written as α + (1 - α)·[y > 0]."""
-        zero, rest = tape.constant(0.0), tape.constant(1.0 - technique["alpha"])
-        mask, d = tape.empty(z.shape, bool), scaled
-        tape.add(xp.greater, z, zero, out=mask)
-        tape.add(xp.multiply, mask, rest, out=d)
+        rest = tape.constant(1.0 - technique["alpha"])
+        d = tape.indicator(xp.greater, z, tape.filled(z.shape, 0.0))
+        tape.add(xp.multiply, d, rest, out=d)
         tape.add(xp.add, d, alpha, out=d)
         return _scale(tape, dy, d)
 
@@ -117,7 +114,7 @@ def _leaky_relu(tape: Tape, technique: Technique, z: Array, _name: str) -> tuple
 
 def _prelu(tape: Tape, technique: Technique, z: Array, name: str) -> tuple[Array, Backward]:
     """max(0, z) + a·min(0, z) with learned slopes a (He et al. 2015)."""
-    xp, zero = tape.xp, tape.constant(0.0)
+    xp, zero = tape.xp, tape.filled(z.shape, 0.0)
     slope = tape.variables[f"{name}.slope"]
     a = slope.value[:, None, :]
     below, scaled = tape.empty(z.shape), tape.empty(z.shape)
@@ -128,24 +125,20 @@ def _prelu(tape: Tape, technique: Technique, z: Array, name: str) -> tuple[Array
 
     def backward(dy: Array) -> Array:
         """∂/∂a = Σ dy·min(0, z); the derivative by z is 1 + (a - 1)·[z < 0]."""
-        one = tape.constant(1.0)
-        ones = tape.filled((1, 1, z.shape[1]), 1.0)
-        mask, less = tape.empty(z.shape, bool), tape.empty(a.shape)
-        tape.add(xp.less, below, zero, out=mask)
+        one, ones = tape.constant(1.0), tape.filled((1, 1, z.shape[1]), 1.0)
+        d, less = tape.indicator(xp.less, below, zero), tape.empty(a.shape)
         tape.add(xp.multiply, below, dy, out=below)
         if technique["slopes"].name == "unit":
             tape.add(xp.matmul, ones, below, out=slope.gradient[:, None, :])
         else:
-            sums, column = (
-                tape.empty((*z.shape[:1], 1, z.shape[2])),
-                tape.filled((1, z.shape[2], 1), 1.0),
-            )
+            sums = tape.empty((z.shape[0], 1, z.shape[2]))
+            column = tape.filled((1, z.shape[2], 1), 1.0)
             tape.add(xp.matmul, ones, below, out=sums)
             tape.add(xp.matmul, sums, column, out=slope.gradient[:, None, :])
         tape.add(xp.subtract, a, one, out=less)
-        tape.add(xp.multiply, mask, less, out=scaled)
-        tape.add(xp.add, scaled, one, out=scaled)
-        return _scale(tape, dy, scaled)
+        tape.add(xp.multiply, d, less, out=d)
+        tape.add(xp.add, d, one, out=d)
+        return _scale(tape, dy, d)
 
     return z, backward
 
@@ -161,7 +154,7 @@ def _selu(tape: Tape, _technique: Technique, z: Array, _name: str) -> tuple[Arra
 
 def _exponential(tape: Tape, z: Array, alpha: float, scale: float) -> tuple[Array, Backward]:
     """scale·z for z > 0, scale·α(e^z - 1) else."""
-    xp, zero = tape.xp, tape.constant(0.0)
+    xp, zero = tape.xp, tape.filled(z.shape, 0.0)
     low = tape.constant(alpha * scale)
     below = tape.empty(z.shape)
     tape.add(xp.minimum, z, zero, out=below)
@@ -174,12 +167,13 @@ def _exponential(tape: Tape, z: Array, alpha: float, scale: float) -> tuple[Arra
     tape.add(xp.add, z, below, out=z)
 
     def backward(dy: Array) -> Array:
-        """The derivative is scale where y > 0, else y + scale·α."""
-        mask, d = tape.empty(z.shape, bool), below
-        tape.add(xp.greater, z, zero, out=mask)
-        tape.add(xp.add, below, low, out=d)
-        tape.add(xp.copyto, d, tape.constant(scale), where=mask)
-        return _scale(tape, dy, d)
+        """The derivative is scale where y > 0, else y + scale·α: equal at 0 for the plain ELU."""
+        tape.add(xp.add, below, low, out=below)
+        if scale != alpha * scale:
+            step = tape.indicator(xp.greater, z, zero)
+            tape.add(xp.multiply, step, tape.constant(scale - alpha * scale), out=step)
+            tape.add(xp.add, below, step, out=below)
+        return _scale(tape, dy, below)
 
     return z, backward
 
@@ -198,15 +192,13 @@ def _maxout(tape: Tape, technique: Technique, z: Array, _name: str) -> tuple[Arr
         tape.add(xp.maximum, y, parts[:, :, piece], out=y)
 
     def backward(dy: Array) -> Array:
-        """Where piece j is the largest yet unrouted, dz_j = dy; what is routed becomes 0 in dy."""
-        largest = tape.empty(y.shape, bool)
-        zero = tape.constant(0.0)
+        """Where piece j is the largest yet unrouted, dz_j = dy; dy keeps what is not routed."""
         for piece in range(count):
             part = parts[:, :, piece]
-            tape.add(xp.equal, part, y, out=largest)
+            largest = tape.indicator(xp.equal, part, y)
             tape.add(xp.multiply, dy, largest, out=part)
             if piece + 1 < count:
-                tape.add(xp.copyto, dy, zero, where=largest)
+                tape.add(xp.subtract, dy, part, out=dy)
         return z
 
     return y, backward
@@ -267,7 +259,7 @@ def _gelu(tape: Tape, _technique: Technique, z: Array, _name: str) -> tuple[Arra
 
 def _softplus(tape: Tape, _technique: Technique, z: Array, _name: str) -> tuple[Array, Backward]:
     """log(1 + e^z) as max(0, z) + log(1 + e^-|z|)."""
-    xp, zero = tape.xp, tape.constant(0.0)
+    xp, zero = tape.xp, tape.filled(z.shape, 0.0)
     rest = tape.empty(z.shape)
     tape.add(xp.absolute, z, out=rest)
     tape.add(xp.negative, rest, out=rest)

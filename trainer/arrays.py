@@ -29,6 +29,7 @@ class Memory:
 
     def __init__(self) -> None:
         self._blocks: list[Array] = []
+        self._filled: dict[tuple[tuple[int, ...], float, Any], Array] = {}
 
     def get(self, order: int, shape: tuple[int, ...], dtype: Any) -> Array:
         """The buffer for request number `order`, as an array of this shape and type."""
@@ -39,6 +40,23 @@ class Memory:
             self._blocks[order] = aligned(size)
         block: Array = self._blocks[order][:size].view(dtype)
         return block.reshape(shape)
+
+    @property
+    def blocks(self) -> list[Array]:
+        """All buffers, as bytes."""
+        return list(self._blocks)
+
+    @property
+    def constants(self) -> dict[int, float]:
+        """What the arrays made by `filled` hold, by the `id` of the array."""
+        return {id(array): value for (_, value, _), array in self._filled.items()}
+
+    def filled(self, shape: tuple[int, ...], value: float, dtype: Any) -> Array:
+        """An array that holds one number, the same for all who ask; not to be written to."""
+        key = (shape, value, dtype)
+        if key not in self._filled:
+            self._filled[key] = np.full(shape, value, dtype)
+        return self._filled[key]
 
 
 def aligned(size: int) -> Array:

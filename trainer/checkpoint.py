@@ -3,14 +3,13 @@
 import hashlib
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from trainer import npz
 from trainer.arrays import Array
 
 FORMAT = "sweep checkpoint"
@@ -69,12 +68,9 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
         CheckpointError: saying what is wrong with the file.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: does not exist") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
-        raise CheckpointError(f"{path}: is no whole .npz file ({error})") from error
+        arrays = npz.read(path)
+    except npz.NpzError as error:
+        raise CheckpointError(str(error)) from error
     header = _header(path, arrays)
     if header["version"] > VERSION:
         raise CheckpointError(

@@ -1,12 +1,16 @@
 """Groups: replicates that train together, in one batched program."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from trainer import kernels
 from trainer.arrays import Array, Memory
 from trainer.config import Training
+from trainer.fusion import fuse
 from trainer.losses import cross_entropy, score, targets
 from trainer.network import Layout, Network
 from trainer.optimisers import OPTIMISERS, Piece
@@ -17,8 +21,14 @@ from trainer.tape import Tape, Variable
 PIECE = 1 << 14
 """Numbers of each array that the optimiser works on at a time, so that they stay in the cache."""
 
-CHUNK = 1 << 18
-"""Bytes of input rows gathered at a time: small batches are gathered several at once."""
+LAYER_SAVING, NUMBER_SAVING = 6e-6, 1.5e-9
+"""Seconds that compiled loops save a step, for each layer and for each parameter: rough figures."""
+
+FUSION_COST = 0.05
+"""Seconds that must be saved to make up for reading the program and loading the loops."""
+
+LOGGED = 32
+"""Steps whose scores are added up at once, which is cheaper than step by step."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,7 @@ class Rows:
         """How many rows a replicate has."""
         return len(self.y[0])
 
-    @property
+    @functools.cached_property
     def shared(self) -> bool:
         """Whether all replicates have the same rows."""
         return all(x is self.x[0] for x in self.x)
@@ -61,6 +71,7 @@ class Group:
             moved in place.
         replicates: which replicates these are, for their random streams.
         seed: the study's seed.
+        epochs: how many are to be trained, which decides whether compiled loops are worth while.
     """
 
     def __init__(
@@ -73,6 +84,7 @@ class Group:
         *,
         replicates: Sequence[int],
         seed: int,
+        epochs: int,
     ) -> None:
         self.net, self.rows, self.arrays = net, rows, arrays
         self._batch_norm, self._training = batch_norm, training
@@ -92,9 +104,12 @@ class Group:
         self._optimiser = OPTIMISERS[training.optimizer.name]
         dtype = arrays["parameters"].dtype
         count = len(self._optimiser.scalars(training.optimizer, 1.0, 1))
+        saving = len(net.layers) * LAYER_SAVING + arrays["parameters"].size * NUMBER_SAVING
+        self._fused = epochs * self.steps * saving > FUSION_COST and kernels.available()
+        self._memory, self._update_memory = Memory(), Memory()
         self._scalars = [np.zeros((), dtype) for _ in range(count)]
         self._update = self._written_update()
-        self._chunks = self._made_chunks(sizes)
+        self._steps = self._written_steps(sizes)
 
     @property
     def weights(self) -> dict[str, Array]:
@@ -114,17 +129,17 @@ class Group:
             ).bit_generator
             for each in self._replicates
         ]
-        step, start = (epoch - 1) * self.steps, 0
+        done, start = (epoch - 1) * self.steps, 0
         loss = np.zeros(len(self._replicates))
         correct = np.zeros(len(self._replicates))
-        for chunk in self._chunks:
-            stop = start + chunk.slots * chunk.rows
-            chunk.gather(self.rows, order[:, start:stop])
-            for tape in chunk.tapes:
-                step += 1
-                self._set(rate, step)
-                tape.run()
-            losses, hits = chunk.score()
+        for step, count in self._steps:
+            stop = start + count * step.rows
+            index = step.begin(self.rows, order[:, start:stop])
+            for slot in range(count):
+                done += 1
+                self._set(rate, done)
+                step.run(self.rows, index, slot)
+            losses, hits = step.score(count)
             loss += losses
             correct += hits
             start = stop
@@ -162,12 +177,13 @@ class Group:
 
     def _written_update(self) -> Tape:
         """The optimiser's part of every step, piece by piece."""
-        update = self._tape(Memory(), 0)
+        update = self._tape(self._update_memory, 0)
         theta, gradient = self.arrays["parameters"].reshape(-1), self.gradient.reshape(-1)
         slots = {name: self.arrays[name].reshape(-1) for name in self._optimiser.slots}
-        scratch = np.empty(min(PIECE, theta.size), theta.dtype)
-        for start in range(0, theta.size, PIECE):
-            cut = slice(start, start + PIECE)
+        length = theta.size if self._fused else min(PIECE, theta.size)
+        scratch = update.empty((length,))
+        for start in range(0, theta.size, length):
+            cut = slice(start, start + length)
             kept = {name: slot[cut] for name, slot in slots.items()}
             size = theta[cut].size
             piece = Piece(theta[cut], gradient[cut], kept, scratch[:size])
@@ -189,70 +205,79 @@ class Group:
         tape.add(tape.xp.multiply, self._statistics, weight, out=self._statistics)
         tape.add(tape.xp.add, running, self._statistics, out=running)
 
-    def _made_chunks(self, sizes: list[int]) -> list["Chunk"]:
-        """The epoch's chunks in order; equal ones are one object."""
-        row = self.rows.x[0].shape[1] * self.gradient.itemsize * len(self._replicates)
-        made: dict[tuple[int, int], Chunk] = {}
-        memory, kept = Memory(), Memory()
-        plan = list(_chunked(sizes, row))
-        for slots, rows in sorted(set(plan), key=lambda each: -each[0] * each[1]):
-            made[slots, rows] = Chunk(self, memory, kept, slots, rows)
-        return [made[each] for each in plan]
+    def _written_steps(self, sizes: list[int]) -> list[tuple["Step", int]]:
+        """The epoch's steps in order, as runs of equal ones; steps of equal size are one object."""
+        kept = Memory()
+        made = {rows: Step(self, kept, rows) for rows in sorted(set(sizes), reverse=True)}
+        runs = [(rows, len(list(run))) for rows, run in itertools.groupby(sizes)]
+        return [
+            (made[rows], min(LOGGED, count - start))
+            for rows, count in runs
+            for start in range(0, count, LOGGED)
+        ]
 
-
-class Chunk:
-    """Mini-batches of equal size that are gathered at once and scored at once."""
-
-    def __init__(self, group: Group, memory: Memory, kept: Memory, slots: int, rows: int) -> None:
-        self.slots, self.rows = slots, rows
-        replicates, classes = len(group.gradient), group.net.classes
-        dtype = group.gradient.dtype
-        self._x = kept.get(0, (slots, replicates, rows, group.net.inputs), dtype)
-        self._target = kept.get(1, (replicates, slots, classes, rows), dtype)
-        self._shifted = kept.get(2, (replicates, slots, classes, rows), dtype)
-        self._sums = kept.get(3, (replicates, slots, 1, rows), dtype)
-        self._labels = kept.get(4, (replicates, slots, rows), np.int64)
-        self.tapes = [self._written(group, memory, slot) for slot in range(slots)]
-
-    def _written(self, group: Group, memory: Memory, slot: int) -> Tape:
-        tape = group._tape(memory, self.rows)
-        scores, backward = group.net.write(tape, self._x[slot])
-        target, shifted, sums = (
-            each[:, slot] for each in (self._target, self._shifted, self._sums)
-        )
+    def write(self, rows: int, x: Array, target: Array, shifted: Array, sums: Array) -> Tape:
+        """The program of a step on x (R, N, D); the rest as for `cross_entropy`."""
+        tape = self._tape(self._memory, rows)
+        scores, backward = self.net.write(tape, x)
         backward(cross_entropy(tape, scores, target, shifted, sums))
-        group._follow(tape, self.rows)
-        tape.operations += group._update.operations
+        self._follow(tape, rows)
+        tape.operations += self._update.operations
+        if self._fused:
+            tape.operations = fuse(
+                tape.operations,
+                kernels.compiled,
+                scratch=[*self._memory.blocks, *self._update_memory.blocks],
+                filled=self._memory.constants,
+            )
         return tape
 
-    def gather(self, rows: Rows, order: Array) -> None:
-        """Copies the rows order (R, slots·N) of each replicate into place."""
+
+class Step:
+    """A training step with N rows for each replicate, and a log of what such steps have scored."""
+
+    def __init__(self, group: Group, kept: Memory, rows: int) -> None:
+        self.rows = rows
+        replicates, classes = len(group.gradient), group.net.classes
+        dtype = group.gradient.dtype
+        self._x = kept.get(0, (replicates, rows, group.net.inputs), dtype)
+        self._target = kept.get(1, (replicates, classes, rows), dtype)
+        self._shifted = kept.get(2, (replicates, classes, rows), dtype)
+        self._sums = kept.get(3, (replicates, 1, rows), dtype)
+        self._labels = kept.get(4, (replicates, LOGGED, rows), np.int64)
+        self._targets = kept.get(5, (LOGGED, replicates, classes, rows), dtype)
+        self._all_shifted = kept.get(6, (LOGGED, replicates, classes, rows), dtype)
+        self._all_sums = kept.get(7, (LOGGED, replicates, 1, rows), dtype)
+        self._tape = group.write(rows, self._x, self._target, self._shifted, self._sums)
+
+    def begin(self, rows: Rows, order: Array) -> Array:
+        """Looks up the labels of the steps to come, whose rows are order (R, steps·N).
+
+        Returns:
+            (steps, R, N): the same rows, step by step.
+        """
         replicates = len(order)
-        order = order.reshape(replicates, self.slots, self.rows)
+        order = order.reshape(replicates, -1, self.rows)
+        count = order.shape[1]
+        labels = self._labels[:, :count]
         for replicate in range(replicates):
-            np.take(rows.y[replicate], order[replicate], out=self._labels[replicate], mode="clip")
+            np.take(rows.y[replicate], order[replicate], out=labels[replicate], mode="clip")
+        targets(labels.swapaxes(0, 1), 1 / self.rows, self._targets[:count])
+        return np.ascontiguousarray(order.swapaxes(0, 1))
+
+    def run(self, rows: Rows, index: Array, slot: int) -> None:
+        """Runs one step on the rows index[slot] (R, N) and logs its scores."""
         if rows.shared:
-            index = order.swapaxes(0, 1)
-            np.take(rows.x[0], index, axis=0, out=self._x, mode="clip")
+            rows.x[0].take(index[slot], axis=0, out=self._x, mode="clip")
         else:
-            for replicate in range(replicates):
-                place = self._x[:, replicate]
-                np.take(rows.x[replicate], order[replicate], axis=0, out=place, mode="clip")
-        targets(self._labels, 1 / self.rows, self._target)
+            for x, chosen, place in zip(rows.x, index[slot], self._x, strict=True):
+                x.take(chosen, axis=0, out=place, mode="clip")
+        np.copyto(self._target, self._targets[slot])
+        self._tape.run()
+        np.copyto(self._all_shifted[slot], self._shifted)
+        np.copyto(self._all_sums[slot], self._sums)
 
-    def score(self) -> tuple[Array, Array]:
-        """The sum of the losses and the number of right answers in the chunk, (R,) each."""
-        return score(self._labels, self._target, self._shifted, self._sums)
-
-
-def _chunked(sizes: list[int], row: int) -> Iterator[tuple[int, int]]:
-    """Runs of equal sizes as (slots, rows), at most `CHUNK` bytes of `row` bytes a row."""
-    start = 0
-    while start < len(sizes):
-        rows = sizes[start]
-        most = max(1, CHUNK // (rows * row))
-        slots = 1
-        while slots < most and start + slots < len(sizes) and sizes[start + slots] == rows:
-            slots += 1
-        yield slots, rows
-        start += slots
+    def score(self, count: int) -> tuple[Array, Array]:
+        """The sum of the losses and the number of right answers in `count` steps, (R,) each."""
+        logged = (self._targets, self._all_shifted, self._all_sums)
+        return score(self._labels[:, :count], *(each[:count].swapaxes(0, 1) for each in logged))

@@ -196,9 +196,11 @@ def dropout(units: int, rate: float) -> Layer:
         if not tape.training or threshold == 0:
             return x, lambda dy: dy
         xp, scale = tape.xp, tape.constant(LEVELS / (LEVELS - threshold))
+        limit = xp.asarray(threshold, xp.uint16)
         kept, mask, y = tape.empty(x.shape, bool), tape.empty(x.shape), tape.empty(x.shape)
-        tape.add(xp.greater_equal, tape.random_bits(x.shape), xp.uint16(threshold), out=kept)
-        tape.add(xp.multiply, kept, scale, out=mask)
+        tape.add(xp.greater_equal, tape.random_bits(x.shape), limit, out=kept)
+        tape.add(xp.copyto, mask, kept)
+        tape.add(xp.multiply, mask, scale, out=mask)
         tape.add(xp.multiply, x, mask, out=y)
 
         def backward(dy: Array) -> Array:

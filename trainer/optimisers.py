@@ -16,7 +16,7 @@ from trainer.tape import Tape
 
 @dataclass(frozen=True)
 class Piece:
-    """A flat stretch of the parameters and what belongs to it; `gradient` may be overwritten."""
+    """A flat stretch of the parameters and what belongs to it; `gradient` is only read."""
 
     theta: Array
     gradient: Array
@@ -48,8 +48,8 @@ def _rate(_technique: Technique, rate: float, _step: int) -> tuple[float, ...]:
 def _sgd(tape: Tape, _technique: Technique, piece: Piece, scalars: Sequence[Array]) -> None:
     """θ ← θ - ηg."""
     (rate,) = scalars
-    tape.add(tape.xp.multiply, piece.gradient, rate, out=piece.gradient)
-    tape.add(tape.xp.subtract, piece.theta, piece.gradient, out=piece.theta)
+    tape.add(tape.xp.multiply, piece.gradient, rate, out=piece.scratch)
+    tape.add(tape.xp.subtract, piece.theta, piece.scratch, out=piece.theta)
 
 
 def _momentum(tape: Tape, technique: Technique, piece: Piece, scalars: Sequence[Array]) -> None:
@@ -57,8 +57,8 @@ def _momentum(tape: Tape, technique: Technique, piece: Piece, scalars: Sequence[
     xp, b, (rate,) = tape.xp, piece.slots["b"], scalars
     tape.add(xp.multiply, b, tape.constant(technique["momentum"]), out=b)
     tape.add(xp.add, b, piece.gradient, out=b)
-    tape.add(xp.multiply, b, rate, out=piece.gradient)
-    tape.add(xp.subtract, piece.theta, piece.gradient, out=piece.theta)
+    tape.add(xp.multiply, b, rate, out=piece.scratch)
+    tape.add(xp.subtract, piece.theta, piece.scratch, out=piece.theta)
 
 
 def _adam(tape: Tape, technique: Technique, piece: Piece, scalars: Sequence[Array]) -> None:
@@ -72,8 +72,8 @@ def _adam(tape: Tape, technique: Technique, piece: Piece, scalars: Sequence[Arra
     tape.add(xp.multiply, m, tape.constant(technique["beta1"]), out=m)
     tape.add(xp.add, m, g, out=m)
     tape.add(xp.multiply, v, tape.constant(technique["beta2"]), out=v)
-    tape.add(xp.multiply, g, g, out=g)
-    tape.add(xp.add, v, g, out=v)
+    tape.add(xp.multiply, g, g, out=t)
+    tape.add(xp.add, v, t, out=v)
     tape.add(xp.sqrt, v, out=t)
     tape.add(xp.add, t, epsilon, out=t)
     tape.add(xp.divide, m, t, out=t)

@@ -20,7 +20,7 @@ from typing import Any, TypeVar, dataclass_transform
 REQUIRED: Any = dataclasses.MISSING
 """The default of a setting that has none."""
 
-UNSAID: Any = object()
+UNSAID: Any = ...
 """What was found where there is nothing to show."""
 
 
@@ -273,7 +273,7 @@ def read(
 def _read_real(rule: Real, found: Any, path: str, problems: list[Problem]) -> Any:
     if not _is_number(found):
         problems.append(Problem(path, "must be a number", found))
-    elif not math.isfinite(found):
+    elif not _is_finite(found):
         problems.append(Problem(path, "must be a finite number", found))
     elif not _inside(rule, found):
         problems.append(Problem(path, f"must {_interval(rule)}", found))
@@ -283,7 +283,7 @@ def _read_real(rule: Real, found: Any, path: str, problems: list[Problem]) -> An
 
 
 def _read_integer(rule: Integer, found: Any, path: str, problems: list[Problem]) -> Any:
-    if not _is_number(found) or not math.isfinite(found) or found != int(found):
+    if not _is_number(found) or not _is_finite(found) or found != int(found):
         problems.append(Problem(path, "must be a whole number", found))
     elif found < rule.low or (rule.high is not None and found > rule.high):
         high = "" if rule.high is None else f" and at most {rule.high}"
@@ -349,6 +349,13 @@ def nearest(name: object, known: Mapping[str, Any]) -> str:
 
 def _is_number(found: object) -> bool:
     return isinstance(found, (int, float)) and not isinstance(found, bool)
+
+
+def _is_finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # an int beyond the largest float
+        return False
 
 
 def _inside(rule: Real, number: float) -> bool:

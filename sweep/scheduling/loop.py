@@ -125,9 +125,9 @@ class Loop:
                 break
             if going_on and not self._ready:  # so that no slot waits for the sampler
                 self._ask()
+            self.watch(self._standing())
             for outcome in self.runner.wait(POLL_SECONDS):
                 self._settle(outcome)
-            self.watch(self._standing())
         self.watch(self._standing())
 
     def _standing(self) -> Standing:

@@ -6,9 +6,10 @@ state goes from link to link by reference and never passes through the driver.
 
 import os
 import time
-from pathlib import Path
 from typing import Any
 
+import sweep
+import trainer
 from sweep.scheduling.runner import Advanced, Link, Lost, Outcome, Raised, advance
 from sweep.spec.study import Resources
 from trainer.data import Data
@@ -43,8 +44,7 @@ class RayRunner:
                 )
             else:
                 # The code travels with the job: the cluster's machines need not have it.
-                here = Path(__file__).parent
-                modules = [str(here), str(here.parent / "trainer")]
+                modules = [each.__path__[0] for each in (sweep, trainer)]
                 ray.init(
                     address=address,
                     log_to_driver=False,

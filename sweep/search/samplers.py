@@ -6,6 +6,8 @@ attributes (CMA-ES a pickle) is never stored and never loaded. Every suggestion 
 seeded by (seed, trial number): a resumed study goes on as if it had never stopped.
 """
 
+import copy
+import functools
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +27,6 @@ from optuna.trial import FrozenTrial, TrialState
 from sweep.spec import space
 from sweep.spec.study import Study
 
-warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 Params = dict[str, space.Scalar]
@@ -77,12 +78,17 @@ class OptunaSampler:
         self._seed = study.search.seed
         self._sampler = sampler
         self._study = optuna.create_study(direction="maximize" if study.maximize else "minimize")
-        self._study.add_trials(past)
-        self._asked: dict[int, optuna.Trial] = {}
+        self._study.add_trials([_unreported(each) for each in past])
+        self._asked = {
+            each.number: optuna.Trial(self._study, each._trial_id)
+            for each in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        }
 
     def ask(self, number: int) -> Params:
         """Asks a sampler seeded by the trial's number."""
-        self._study.sampler = self._sampler(seeded(self._seed, number))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._study.sampler = self._sampler(seeded(self._seed, number))
         trial = self._study.ask()
         assert trial.number == number
         self._asked[number] = trial
@@ -97,6 +103,15 @@ class OptunaSampler:
         """Tells Optuna; a pruned trial counts with its values at rungs."""
         trial = self._asked.pop(number)
         self._study.tell(trial, value if state is TrialState.COMPLETE else None, state)
+
+
+def _unreported(past: FrozenTrial) -> FrozenTrial:
+    """A past trial; one that is to be trained again has reported nothing yet."""
+    if past.state is not TrialState.RUNNING:
+        return past
+    anew = copy.copy(past)
+    anew.intermediate_values = {}
+    return anew
 
 
 def _suggest(trial: optuna.Trial, parameter: space.Parameter) -> space.Scalar:
@@ -156,15 +171,17 @@ def _qmc(study: Study) -> Callable[[int], Params | None]:
 
     coordinate = {each.name: index for index, each in enumerate(study.parameters())}
     dimensions = max(1, len(coordinate))
-    block = 64
+    size = 64
 
-    def points(number: int) -> Any:
+    @functools.cache
+    def block(index: int) -> Any:
         engine = Sobol(dimensions, rng=np.random.default_rng(study.search.seed))
-        engine.fast_forward(number // block * block)
-        return engine.random(block)[number % block]
+        if index:
+            engine.fast_forward(index * size)
+        return engine.random(size)
 
     def point(number: int) -> Params:
-        at = points(number)
+        at = block(number // size)[number % size]
         chosen: Params = {}
 
         def suggest(parameter: space.Parameter) -> space.Scalar:
@@ -183,18 +200,14 @@ def _quantile(parameter: space.Parameter, share: float) -> space.Scalar:
     if listed is not None and not getattr(parameter, "log", False):
         return listed[min(int(share * len(listed)), len(listed) - 1)]
     assert isinstance(parameter, space.Range)
-    low, high = (
-        (math.log(parameter.low), math.log(parameter.high))
-        if parameter.log
-        else (
-            parameter.low,
-            parameter.high,
-        )
-    )
+    low, high = parameter.low, parameter.high
+    if parameter.log:
+        half = 0.5 if parameter.integer else 0.0  # so that the ends have their full share
+        low, high = math.log(low - half), math.log(high + half)
     value = low + share * (high - low)
     value = math.exp(value) if parameter.log else value
-    value = min(max(value, parameter.low), parameter.high)
-    return round(value) if parameter.integer else value
+    value = round(value) if parameter.integer else value
+    return min(max(value, parameter.low), parameter.high)
 
 
 DESIGNS: Mapping[str, Callable[[Study], Callable[[int], Params | None]]] = {

@@ -8,8 +8,9 @@ that conditional parameters never share a name (`model.activation.elu.alpha`).
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from sweep.spec.study_file import compact
@@ -30,6 +31,9 @@ from trainer.rules import (
 
 Scalar = bool | int | float | str | None
 
+MOST_STEPS = 1_000_000
+"""The most steps that a range may have."""
+
 
 @dataclass(frozen=True)
 class Range:
@@ -42,14 +46,14 @@ class Range:
     step: float | None = None
     integer: bool = False
 
-    def points(self) -> list[Scalar] | None:
+    def points(self) -> Sequence[Scalar] | None:
         """The values of a range in steps; None where there are infinitely many."""
-        step = self.step if self.step is not None else 1.0 if self.integer else None
-        if step is None or (self.log and not self.integer):
+        if self.integer:
+            return range(int(self.low), int(self.high) + 1, int(self.step or 1))
+        if self.step is None:
             return None
-        count = math.floor((self.high - self.low) / step + 1e-9) + 1
-        values = [self.low + index * step for index in range(count)]
-        return [int(value) for value in values] if self.integer else list(values)
+        low, high, step = map(_exact, (self.low, self.high, self.step))
+        return [float(low + index * step) for index in range(int((high - low) / step) + 1)]
 
     def __str__(self) -> str:
         kind = "log " if self.log else ""
@@ -65,12 +69,17 @@ class Choose:
     labels: tuple[Scalar, ...]
     options: tuple[Any, ...]
 
-    def points(self) -> list[Scalar]:
+    def points(self) -> Sequence[Scalar]:
         """The labels."""
-        return list(self.labels)
+        return self.labels
 
     def __str__(self) -> str:
         return " | ".join("null" if label is None else str(label) for label in self.labels)
+
+
+def _exact(number: float) -> Fraction:
+    """As the number is written: in binary, 0.7 is no multiple of 0.1."""
+    return Fraction(str(number))
 
 
 Parameter = Range | Choose
@@ -115,15 +124,18 @@ def _read_range(rule: Real | Integer, found: Any, path: str, problems: list[Prob
     if len(problems) > before:
         return found
     low, high = ends["low"], ends["high"]
+    integer = isinstance(rule, Integer)
     if low >= high:
         problems.append(Problem(path, "low must be below high", found))
     elif log and low <= 0:
         problems.append(Problem(path, "a log range must start above 0", found))
     elif log and step is not None:
         problems.append(Problem(path, "takes log or step, not both", found))
-    elif step is not None and abs((high - low) / step - round((high - low) / step)) > 1e-9:
+    elif (integer or step is not None) and (high - low) / (step or 1) > MOST_STEPS:
+        problems.append(Problem(path, f"takes at most {MOST_STEPS} steps", found))
+    elif step is not None and (_exact(high) - _exact(low)) % _exact(step):
         problems.append(Problem(path, "step must divide the way from low to high", found))
-    return Range(path, low, high, log, step, isinstance(rule, Integer))
+    return Range(path, low, high, log, step, integer)
 
 
 def _read_choose(rule: Rule, found: Any, path: str, problems: list[Problem]) -> Any:
@@ -137,9 +149,10 @@ def _read_choose(rule: Rule, found: Any, path: str, problems: list[Problem]) -> 
     if len(set(labels)) < len(labels):
         problems.append(Problem(join(path, "choose"), "has the same option twice", given))
     options = []
-    for index, option in enumerate(given):
-        technique = isinstance(rule, Choice) and isinstance(option, str | dict)
-        below = path if technique or _is_scalar(option) else join(path, index)
+    for index, (option, label) in enumerate(zip(given, labels, strict=True)):
+        # what is known to the sampler by its own name needs no other; the rest goes by its place
+        named_so = _is_scalar(option) or (isinstance(option, dict) and label in option)
+        below = path if named_so else join(path, index)
         options.append(read(rule, option, below, problems, distribution))
     return Choose(path, labels, tuple(options))
 
@@ -152,8 +165,9 @@ def _labels(rule: Rule, given: list[Any]) -> tuple[Scalar, ...]:
             names.append(next(iter(option)))
         else:
             names.append(option if _is_scalar(option) else compact(option))
+    own = [name for name in names if names.count(name) == 1 and name != "choose"]
     return tuple(
-        compact(option) if names.count(name) > 1 and not _is_scalar(option) else name
+        name if _is_scalar(option) or name in own else compact(option)
         for name, option in zip(names, given, strict=True)
     )
 
@@ -193,6 +207,24 @@ def parameters(template: Any) -> list[Parameter]:
             return []
 
 
+def count(template: Any) -> int:
+    """How many `cells` there are.
+
+    Raises:
+        ValueError: names a parameter that has infinitely many values.
+    """
+    match template:
+        case Range():
+            return len(_points(template))
+        case Choose():
+            return sum(map(count, template.options))
+        case dict() | list() | tuple():
+            parts = template.values() if isinstance(template, dict) else template
+            return math.prod(map(count, parts))
+        case _:
+            return 1
+
+
 def cells(template: Any) -> Iterator[dict[str, Scalar]]:
     """Every combination of parameter values, in the order of the file; the last varies fastest.
 
@@ -201,10 +233,7 @@ def cells(template: Any) -> Iterator[dict[str, Scalar]]:
     """
     match template:
         case Range():
-            points = template.points()
-            if points is None:
-                raise ValueError(template.name)
-            yield from ({template.name: point} for point in points)
+            yield from ({template.name: point} for point in _points(template))
         case Choose():
             for label, option in zip(template.labels, template.options, strict=True):
                 for below in cells(option):
@@ -214,6 +243,13 @@ def cells(template: Any) -> Iterator[dict[str, Scalar]]:
             yield from _products(list(parts))
         case _:
             yield {}
+
+
+def _points(parameter: Range) -> Sequence[Scalar]:
+    points = parameter.points()
+    if points is None:
+        raise ValueError(parameter.name)
+    return points
 
 
 def _products(parts: list[Any]) -> Iterator[dict[str, Scalar]]:

@@ -5,8 +5,9 @@ trainer's). `check` reads the plain values of a file, finds every mistake at onc
 `Study`. Nothing else of the sweep starts before that.
 """
 
+import importlib.util
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,8 +35,11 @@ from trainer.rules import (
     settings,
 )
 
-NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
-"""A study's name is the name of its folder, experiment and model, so it stays plain."""
+NAME = r"(?!mlflow\.db|mlartifacts$)[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
+"""A study's name is the name of its folder, experiment and model, so it stays plain.
+
+It is no name that the workspace has for something else.
+"""
 
 METRICS = {
     "val_accuracy": "maximize",
@@ -127,7 +131,11 @@ class Record:
 FIELDS: dict[str, Setting] = {
     "name": Setting(
         REQUIRED,
-        Text(NAME, "letters, digits, `_`, `-` and `.`, not starting with a sign, at most 100"),
+        Text(
+            NAME,
+            "letters, digits, `_`, `-` and `.`, not starting with a sign, at most 100, "
+            "and no file of the workspace's own",
+        ),
         "the study's name",
     ),
     "question": Setting("", Text(r"(?s).*"), "what the study asks, in words"),
@@ -144,6 +152,12 @@ FIELDS: dict[str, Setting] = {
 
 DESIGNS = ("grid", "factorial")
 """Samplers that list every combination of values."""
+
+MOST_POINTS = 100_000
+"""The most points that a design may have."""
+
+EXTRAS = {"cmaes": "cmaes", "gp": "torch"}
+"""Samplers that need a package which is no dependency."""
 
 SEARCHABLE = ("model", "training")
 """The sections in which a distribution may stand for a value."""
@@ -183,18 +197,14 @@ class Study:
     @property
     def epochs(self) -> int:
         """The largest budget that a trial can have."""
-        given = self.template["training"]["epochs"]
-        if isinstance(given, space.Range):
-            return int(given.high)
-        return max(given.options) if isinstance(given, space.Choose) else int(given)
+        return _largest(self.template["training"]["epochs"])
 
     @property
     def target(self) -> int:
         """How many trials the study ends with: no more than a design has points."""
         if self.search.sampler.name not in DESIGNS:
             return self.search.trials
-        cells = itertools.islice(space.cells(self.template), self.search.trials)
-        return sum(1 for _ in cells)
+        return min(self.search.trials, space.count(self.template))
 
     def parameters(self) -> list[space.Parameter]:
         """The search space, conditional parameters included."""
@@ -204,6 +214,15 @@ class Study:
         """The plain configuration (`model`, `training`) for chosen parameter values."""
         plain: dict[str, Any] = space.resolve(self.template, lambda each: chosen[each.name])
         return plain
+
+
+def _largest(given: Any) -> int:
+    match given:
+        case space.Range():
+            return int(given.high)
+        case space.Choose():
+            return max(map(_largest, given.options))
+    return int(given)
 
 
 def check(values: Mapping[str, Any]) -> Study:
@@ -234,7 +253,8 @@ def check(values: Mapping[str, Any]) -> Study:
 
 
 def _searchable(rule: Any, found: Any, path: str, problems: list[Problem]) -> Any:
-    if path.partition(".")[0] in SEARCHABLE:
+    section, _, field = path.partition(".")
+    if section in SEARCHABLE and field:
         return space.distribution(rule, found, path, problems)
     return UNREAD
 
@@ -246,33 +266,50 @@ def _conflicts(template: Mapping[str, Any]) -> list[Problem]:
     parameters at their first.
     """
     found: dict[str, Problem] = {}
-    every = space.parameters(template)
-    ends = [(each.name, end) for each in every for end in _ends(each)]
-    for fixed in itertools.chain([()], itertools.combinations(ends, 2)):
-        values = dict(fixed)
-        plain = space.resolve(template, lambda each: values.get(each.name, _ends(each)[0]))  # noqa: B023
+    for pair in itertools.combinations([{}, {}, *_extremes(template)], 2):
+        fixed = pair[0] | pair[1]
+        plain = space.resolve(template, lambda each: fixed.get(each.name, _ends(each)[0]))  # noqa: B023
         config = build(Config, plain)
         found |= {str(problem): problem for problem in conflicts(config)}
     return list(found.values())
 
 
+def _extremes(template: Any) -> Iterator[dict[str, space.Scalar]]:
+    """The ends of every parameter, each with the choices that lead to it."""
+    match template:
+        case space.Range():
+            yield from ({template.name: end} for end in _ends(template))
+        case space.Choose():
+            for label, option in zip(template.labels, template.options, strict=True):
+                here = {template.name: label}
+                yield from ({**here, **below} for below in [{}, *_extremes(option)])
+        case dict() | list():
+            for part in template.values() if isinstance(template, dict) else template:
+                yield from _extremes(part)
+
+
 def _ends(parameter: space.Parameter) -> list[space.Scalar]:
     if isinstance(parameter, space.Choose):
         return list(parameter.labels)
-    low, high = parameter.low, parameter.high
-    return [int(low), int(high)] if parameter.integer else [low, high]
+    return [parameter.low, parameter.high]
 
 
 def _unsearchable(tree: Mapping[str, Any]) -> list[Problem]:
     """What the sampler can't do with this search space."""
     sampler = tree["search"]["sampler"]
+    needed = EXTRAS.get(sampler)
+    if needed is not None and importlib.util.find_spec(needed) is None:
+        rule = f"needs the package {needed}, which the extra `{sampler}` installs"
+        return [Problem("search.sampler", rule, sampler)]
+    if sampler not in DESIGNS:
+        return []
     template = {name: tree[name] for name in SEARCHABLE}
-    if sampler in DESIGNS:
-        endless = [
-            each
-            for each in space.parameters(template)
-            if isinstance(each, space.Range) and each.points() is None
-        ]
+    endless = [each for each in space.parameters(template) if each.points() is None]
+    if endless:
         rule = f"has endless values, which `search.sampler: {sampler}` can't list: give it a step"
         return [Problem(each.name, rule) for each in endless]
+    combinations = space.count(template)
+    if combinations > MOST_POINTS:
+        rule = f"can list at most {MOST_POINTS} combinations of values; here are {combinations}"
+        return [Problem("search.sampler", rule, sampler)]
     return []

@@ -37,7 +37,7 @@ def bench(name: Any, x: np.ndarray, units: int) -> Bench:
     return Bench(activate("0", technique, units), x, training=False)
 
 
-@pytest.mark.parametrize(("name", "formula"), CASES, ids=lambda case: str(case))
+@pytest.mark.parametrize(("name", "formula"), CASES, ids=str)
 def test_output(name: Any, formula: Callable[[float], float]) -> None:
     x = np.array(X)[None, None, :]
     y = bench(name, x, len(X)).y

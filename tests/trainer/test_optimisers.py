@@ -7,18 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainer.arrays import Memory
+from trainer.arrays import Array, Memory
 from trainer.config import Config
 from trainer.optimisers import OPTIMISERS, Piece
 from trainer.rules import check
 from trainer.tape import Tape, Variable
 
-Gradient = Callable[[np.ndarray], np.ndarray]
+Gradient = Callable[[Array], Array]
 
 
-def path(
-    optimizer: Any, start: np.ndarray, gradient: Gradient, rate: float
-) -> Iterator[np.ndarray]:
+def path(optimizer: Any, start: Array, gradient: Gradient, rate: float) -> Iterator[Array]:
     """θ after each step."""
     technique = check(Config, {"training": {"optimizer": optimizer}}).training.optimizer
     entry = OPTIMISERS[technique.name]
@@ -37,13 +35,13 @@ def path(
         yield theta.copy()
 
 
-def sgd(theta: np.ndarray, gradient: Gradient, rate: float) -> Iterator[np.ndarray]:
+def sgd(theta: Array, gradient: Gradient, rate: float) -> Iterator[Array]:
     while True:
         theta = theta - rate * gradient(theta)
         yield theta
 
 
-def momentum(theta: np.ndarray, gradient: Gradient, rate: float) -> Iterator[np.ndarray]:
+def momentum(theta: Array, gradient: Gradient, rate: float) -> Iterator[Array]:
     b = np.zeros_like(theta)
     while True:
         b = 0.8 * b + gradient(theta)
@@ -51,7 +49,7 @@ def momentum(theta: np.ndarray, gradient: Gradient, rate: float) -> Iterator[np.
         yield theta
 
 
-def adam(theta: np.ndarray, gradient: Gradient, rate: float) -> Iterator[np.ndarray]:
+def adam(theta: Array, gradient: Gradient, rate: float) -> Iterator[Array]:
     m, v, t = np.zeros_like(theta), np.zeros_like(theta), 0
     while True:
         g, t = gradient(theta), t + 1
@@ -70,16 +68,17 @@ RATES = {"sgd": (0.1, 1e-3), "momentum": (0.02, 2e-4), "adam": (0.1, 0.02)}
 """Learning rates for the parabola and for Rosenbrock's valley."""
 
 
-def parabola(theta: np.ndarray) -> np.ndarray:
-    return np.array([1.0, 10.0]) * theta
+def parabola(theta: Array) -> Array:
+    gradient: Array = np.array([1.0, 10.0]) * theta
+    return gradient
 
 
-def rosenbrock(theta: np.ndarray) -> np.ndarray:
+def rosenbrock(theta: Array) -> Array:
     x, y = theta
     return np.array([-2 * (1 - x) - 400 * x * (y - x * x), 200 * (y - x * x)])
 
 
-def after(steps: int, thetas: Iterator[np.ndarray]) -> np.ndarray:
+def after(steps: int, thetas: Iterator[Array]) -> Array:
     for _ in range(steps - 1):
         next(thetas)
     return next(thetas)

@@ -15,14 +15,12 @@ from trainer.training import State, train, weights
 R = 3
 
 
-def assert_same(
-    left: dict[str, np.ndarray], right: dict[str, np.ndarray], message: str = ""
-) -> None:
+def assert_same(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> None:
     """Equal bit for bit, but for what the clock says."""
     assert left.keys() == right.keys()
-    for name in left:
+    for name, array in left.items():
         if "seconds" not in name:
-            np.testing.assert_array_equal(left[name], right[name], err_msg=f"{message} {name}")
+            np.testing.assert_array_equal(array, right[name], err_msg=name)
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])

@@ -1,0 +1,228 @@
+"""A whole sweep on real parts: Ray, Optuna, MLflow, and the data that ship with scikit-learn."""
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from mlflow import MlflowClient
+
+from sweep.search.storage import Storage
+from sweep.workspace import Workspace
+from tests.integration.conftest import SMOKE, Sweep, eventually
+from trainer import checkpoint
+
+METRICS = {"train_loss", "train_accuracy", "val_loss", "val_accuracy"}
+
+
+def test_show_has_every_trial_and_the_winner(finished: Sweep) -> None:
+    shown = finished.show("smoke")
+    assert [trial["number"] for trial in shown["trials"]] == [0, 1, 2, 3]
+    assert {trial["state"] for trial in shown["trials"]} == {"complete"}
+    assert shown["state"] == "finished"
+    values = [trial["value"] for trial in shown["trials"]]
+    assert shown["best"] == int(np.argmax(values))
+    for trial in shown["trials"]:
+        assert len(trial["values"]) == 2
+        assert trial["value"] == pytest.approx(np.mean(trial["values"]))
+        assert set(trial["params"]) == {
+            "model.activation",
+            "model.dropout",
+            "training.learning_rate",
+        }
+    assert shown["test"]["mean"] == pytest.approx(np.mean(shown["test"]["values"]))
+    assert shown["test"]["mean"] > 0.8
+
+
+def test_the_test_split_is_looked_at_once_for_the_winner(finished: Sweep) -> None:
+    before = finished.show("smoke")["looks_at_test"]
+    assert [look["trial"] for look in before] == [finished.show("smoke")["best"]]
+    finished("run", SMOKE)
+    assert finished.show("smoke")["looks_at_test"] == before
+
+
+def test_mlflow_has_every_trial(finished: Sweep) -> None:
+    parent, *children = finished.runs("smoke")
+    shown = finished.show("smoke")
+    assert len(children) == 4
+    assert parent.info.status == "FINISHED"
+    assert parent.data.metrics["test_accuracy"] == pytest.approx(shown["test"]["mean"])
+    client = MlflowClient(f"sqlite:///{finished.workspace / 'mlflow.db'}")
+    for child, trial in zip(children, shown["trials"], strict=True):
+        tags = child.data.tags
+        assert child.info.run_id == trial["mlflow_run_id"]
+        assert child.info.experiment_id == shown["mlflow_experiment_id"]
+        assert child.info.status == "FINISHED"
+        assert tags["mlflow.parentRunId"] == parent.info.run_id
+        assert (tags["sweep.study"], tags["sweep.state"]) == ("smoke", "complete")
+        assert child.data.params["model.activation"] == trial["params"]["model.activation"]
+        assert child.data.params["training.epochs"] == "3"
+        for metric in METRICS | {"val_accuracy_sd", "learning_rate", "epoch_seconds"}:
+            steps = [each.step for each in client.get_metric_history(child.info.run_id, metric)]
+            assert steps == [1, 2, 3], metric
+        last = client.get_metric_history(child.info.run_id, "val_accuracy")[-1]
+        assert last.value == pytest.approx(trial["value"])
+        artifacts = {each.path for each in client.list_artifacts(child.info.run_id)}
+        assert {"config.yaml", "learning_curve.png", "weights.npz"} <= artifacts
+
+
+def test_weights_in_mlflow_are_the_model(finished: Sweep) -> None:
+    run = finished.runs("smoke")[1]
+    client = MlflowClient(f"sqlite:///{finished.workspace / 'mlflow.db'}")
+    kept = checkpoint.load(client.download_artifacts(run.info.run_id, "weights.npz"))
+    assert kept.arrays["0.weight"].shape == (2, 64, 32)
+    assert kept.arrays["preprocessing.0.shift"].shape == (64,)
+
+
+def test_another_tool_reads_the_study_storage(finished: Sweep) -> None:
+    backend = optuna.storages.journal.JournalFileBackend(
+        str(finished.workspace / "smoke" / "trials.log")
+    )
+    study = optuna.load_study(study_name="smoke", storage=optuna.storages.JournalStorage(backend))
+    assert len(study.get_trials()) == 4
+    assert study.best_trial.number == finished.show("smoke")["best"]
+
+
+def test_the_same_seed_gives_the_same_trials_to_the_bit(sweep: Sweep) -> None:
+    for name in ("a", "b"):
+        sweep("run", SMOKE, "--name", name, "--set", "record.weights=none")
+    assert [(each["params"], each["values"]) for each in sweep.show("a")["trials"]] == [
+        (each["params"], each["values"]) for each in sweep.show("b")["trials"]
+    ]
+    sweep("run", SMOKE, "--name", "c", "--set", "search.seed=1")
+    assert sweep.show("c")["trials"][0]["params"] != sweep.show("a")["trials"][0]["params"]
+
+
+def test_failed_and_diverged_trials_do_not_end_a_sweep(sweep: Sweep) -> None:
+    sweep(
+        "run",
+        SMOKE,
+        "--set=search.sampler=grid",
+        "--set=model.activation=relu",
+        "--set=model.dropout=0",
+        "--set=model.hidden={choose: [[8], [100000000000]]}",
+        "--set=training.optimizer=sgd",
+        "--set=training.learning_rate={choose: [0.1, 1e30]}",
+    )
+    shown = sweep.show("smoke")
+    found = [(trial["state"], trial["reason"]) for trial in shown["trials"]]
+    assert found == [
+        ("complete", None),
+        ("pruned", "diverged at epoch 1"),
+        ("failed", "exception"),
+        ("failed", "exception"),
+    ]
+    assert shown["state"] == "finished"
+    parent, *children = sweep.runs("smoke")
+    assert parent.info.status == "FINISHED"
+    assert [each.info.status for each in children] == ["FINISHED", "FINISHED", "FAILED", "FAILED"]
+    client = MlflowClient(f"sqlite:///{sweep.workspace / 'mlflow.db'}")
+    failed = children[2].info.run_id
+    assert {each.path for each in client.list_artifacts(failed)} == {"config.yaml", "error.txt"}
+    error = Path(client.download_artifacts(failed, "error.txt"))
+    assert "MemoryError" in error.read_text(encoding="utf-8")
+
+
+def test_a_sweep_without_a_complete_trial_fails(sweep: Sweep) -> None:
+    told = sweep("run", SMOKE, "--set=model.hidden=[100000000000]", "--trials=2", code=1)
+    assert "no trial completed" in told
+    assert sweep.show("smoke")["state"] == "failed"
+
+
+LONG = (
+    "--set=training.epochs=400",
+    "--set=search.pruner=asha",
+    "--set=model.hidden=[128, 128]",
+    "--trials=40",
+)
+
+
+def test_ctrl_c_once_lets_running_trials_finish(sweep: Sweep) -> None:
+    process = sweep.start("run", SMOKE, *LONG)
+    eventually(lambda: _ended(sweep) >= 2, 60)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=90)
+    assert process.returncode == 130, errors
+    shown = sweep.show("smoke")
+    assert shown["state"] == "interrupted"
+    assert 2 <= len(shown["trials"]) < 40
+    assert {each["state"] for each in shown["trials"]} <= {"complete", "pruned"}
+    assert shown["looks_at_test"] == []
+    assert {run.info.status for run in sweep.runs("smoke")} == {"FINISHED", "KILLED"}
+    assert sweep.runs("smoke")[0].info.status == "KILLED"
+
+
+def test_ctrl_c_twice_stops_at_once(sweep: Sweep) -> None:
+    process = sweep.start("run", SMOKE, *LONG, "--set=training.epochs=100000")
+    eventually(lambda: _ended(sweep) >= 1, 60)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    shown = sweep.show("smoke")
+    assert {each["state"] for each in shown["trials"]} <= {"complete", "pruned", "stopped"}
+    assert any(each["state"] == "stopped" for each in shown["trials"])
+    assert {run.info.status for run in sweep.runs("smoke")} <= {"FINISHED", "KILLED"}
+
+
+def test_after_kill_9_a_sweep_goes_on_and_no_trial_is_lost_or_doubled(sweep: Sweep) -> None:
+    arguments = ("run", SMOKE, "--trials=16", "--set=training.epochs=60")
+    process = sweep.start(*arguments)
+    eventually(lambda: _ended(sweep) >= 3, 60)
+    process.kill()
+    process.communicate(timeout=30)
+    before = {each["number"]: each for each in sweep.show("smoke")["trials"]}
+    assert any(each["state"] == "running" for each in before.values())
+    sweep(*arguments)
+    after = sweep.show("smoke")["trials"]
+    assert [each["number"] for each in after] == list(range(16))
+    assert {each["state"] for each in after} == {"complete"}
+    for number, trial in before.items():
+        if trial["state"] == "complete":
+            assert after[number]["values"] == trial["values"]
+        assert after[number]["params"] == trial["params"]
+    runs = sweep.runs("smoke")
+    assert [int(run.data.tags.get("sweep.trial", -1)) for run in runs] == list(range(-1, 16))
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    client = MlflowClient(f"sqlite:///{sweep.workspace / 'mlflow.db'}")
+    for run in runs[1:]:
+        steps = [each.step for each in client.get_metric_history(run.info.run_id, "val_loss")]
+        assert steps == list(range(1, 61))
+
+
+def test_a_second_driver_is_sent_away(sweep: Sweep) -> None:
+    process = sweep.start("run", SMOKE, *LONG)
+    eventually(lambda: _ended(sweep) >= 1, 60)
+    told = sweep("run", SMOKE, *LONG, code=3)
+    assert f"pid {process.pid}" in told
+    assert json.loads(sweep("list", "--json"))[0]["state"] == "running"
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+
+
+def test_another_study_of_the_same_name_is_refused(finished: Sweep) -> None:
+    told = finished("run", SMOKE, "--set=replicates=3", code=2)
+    assert told.startswith("name: ")
+
+
+def test_resources_that_no_machine_has_are_refused_and_nothing_stays(sweep: Sweep) -> None:
+    told = sweep("run", SMOKE, "--set=resources.gpu=8", code=2)
+    assert "no machine has cpu 1 and gpu 8" in told
+    assert json.loads(sweep("list", "--json")) == []
+    assert list(sweep.workspace.iterdir()) == []
+
+
+def _ended(sweep: Sweep) -> int:
+    folder = Workspace(sweep.workspace).study("smoke")
+    if not folder.trials.exists():
+        return 0
+    try:
+        trials = Storage(folder.trials, "smoke").trials()
+    except KeyError:  # not created yet
+        return 0
+    return sum(each.state.is_finished() for each in trials)

@@ -1,0 +1,325 @@
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from sweep.spec import space
+from sweep.spec.study import MOST_POINTS, SEARCHABLE, Study, check
+from sweep.spec.study_file import compact, load, parse
+from trainer.config import Config, conflicts
+from trainer.rules import ConfigError, Problem, build, read_settings, settings
+
+MakeStudy = Callable[..., Study]
+STUDIES = Path(__file__).parents[2] / "studies"
+
+
+def mistakes(values: dict[str, Any]) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        check(values)
+    return str(caught.value).splitlines()
+
+
+def test_all_that_a_study_needs_is_a_name() -> None:
+    study = check({"name": "a"})
+    assert study.question == ""
+    assert (study.data.source, study.data.validation, study.data.test) == ("digits", 0.2, None)
+    assert study.data.preprocess.name == "standardize"
+    assert study.template["model"]["hidden"] == [64, 64]
+    assert study.template["training"]["epochs"] == 27
+    assert (study.metric, study.maximize, study.epochs) == ("val_accuracy", True, 27)
+    assert (study.search.trials, study.search.sampler.name, study.search.seed) == (60, "tpe", 0)
+    assert study.search.pruner.name == "asha"
+    assert study.search.pruner.parameters == {"reduction": 3, "min_epochs": 1}
+    assert study.search.timeout is None
+    assert (study.replicates, study.resources.cpu, study.resources.gpu) == (3, 1, 0)
+    assert study.record.weights.name == "all"
+    assert study.target == 60
+    assert study.parameters() == []
+
+
+def test_the_default_study(digits: dict[str, Any]) -> None:
+    study = check(digits)
+    assert study.target == 60
+    assert {each.name: str(each) for each in study.parameters()} == {
+        "model.activation": "sigmoid | tanh | relu | leaky_relu | elu | maxout",
+        "model.activation.leaky_relu.alpha": "log float 0.001 … 0.3",
+        "model.activation.elu.alpha": "float 0.1 … 2",
+        "model.activation.maxout.pieces": "2 | 3",
+        "model.init": "normal | xavier_normal | xavier_uniform | he_normal | he_uniform",
+        "model.batch_norm": "none | before | after",
+        "model.dropout": "float 0 … 0.7",
+        "training.learning_rate": "log float 0.0001 … 0.1",
+    }
+    chosen: dict[str, space.Scalar] = {
+        "model.activation": "elu",
+        "model.activation.elu.alpha": 0.5,
+        "model.init": "normal",
+        "model.batch_norm": "after",
+        "model.dropout": 0.25,
+        "training.learning_rate": 0.01,
+    }
+    config = study.config(chosen)
+    assert config["model"]["activation"] == {"elu": {"alpha": 0.5}}
+    assert config["training"]["learning_rate"] == 0.01
+    assert build(Config, config).model.dropout == 0.25
+
+
+@pytest.mark.parametrize("path", sorted(STUDIES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_studies_that_are_shipped(path: Path) -> None:
+    study = check(load(path))
+    assert study.name == path.stem
+    assert study.question
+
+
+def test_the_text_of_a_study_is_the_study(digits: dict[str, Any]) -> None:
+    again = check(parse(check(digits).text, "text"))
+    assert again == check(digits)
+    assert parse(again.text, "text") == digits
+
+
+@pytest.mark.parametrize("name", ["1e3", "08", "0x1f", "true-ish", "no", "a" * 100, "A.b_c-d"])
+def test_a_name_survives_being_stored(name: str) -> None:
+    assert check(parse(check({"name": name}).text, "text")).name == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("../up", "a/b", "..", ".", ".hidden", "-flag", "", "a b", "ä", "a\n", "a" * 101, 3, None),
+        *("mlflow.db", "mlflow.db-wal", "mlartifacts"),  # what the workspace holds beside studies
+    ],
+)
+def test_a_name_that_is_no_plain_file_name(name: Any) -> None:
+    (mistake,) = mistakes({"name": name})
+    assert mistake.startswith("name: must be letters, digits, `_`, `-` and `.`, not starting with")
+
+
+def test_a_name_may_begin_like_one_of_the_workspace() -> None:
+    assert check({"name": "mlartifacts2"}).name == "mlartifacts2"
+
+
+@pytest.mark.parametrize(
+    ("objective", "metric", "maximize"),
+    [
+        ({"metric": "val_accuracy"}, "val_accuracy", True),
+        ({"metric": "train_accuracy"}, "train_accuracy", True),
+        ({"metric": "val_loss"}, "val_loss", False),
+        ({"metric": "train_loss"}, "train_loss", False),
+        ({"metric": "parameters"}, "parameters", False),
+        ({"metric": "predict_seconds"}, "predict_seconds", False),
+        ({"metric": "epoch_seconds"}, "epoch_seconds", False),
+        ({"metric": "val_accuracy", "direction": "minimize"}, "val_accuracy", False),
+        ({"metric": "val_loss", "direction": "maximize"}, "val_loss", True),
+        ({"direction": "minimize"}, "val_accuracy", False),
+    ],
+)
+def test_the_direction_of_a_metric(
+    make_study: MakeStudy, objective: Any, metric: str, maximize: bool
+) -> None:
+    study = make_study(objective=objective)
+    assert (study.metric, study.maximize) == (metric, maximize)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "largest"),
+    [
+        (5, 5),
+        ({"low": 3, "high": 9}, 9),
+        ({"choose": [9, 3]}, 9),
+        ({"choose": [2, {"low": 3, "high": 7}, {"choose": [5, 6]}]}, 7),
+    ],
+)
+def test_the_largest_budget(make_study: MakeStudy, epochs: Any, largest: int) -> None:
+    assert make_study(training={"epochs": epochs}).epochs == largest
+
+
+@pytest.mark.parametrize("sampler", ["grid", "factorial"])
+def test_a_design_ends_with_its_last_point(make_study: MakeStudy, sampler: str) -> None:
+    model = {
+        "init": {"choose": ["normal", "he_normal"]},
+        "activation": {"choose": ["relu", {"maxout": {"pieces": {"low": 2, "high": 3}}}]},
+        "dropout": {"low": 0.1, "high": 0.3, "step": 0.1},
+    }
+    cells = 2 * (1 + 2) * 3
+    for trials in (1, cells - 1, cells, cells + 1, 1000):
+        study = make_study(model=model, search={"sampler": sampler, "trials": trials})
+        assert study.target == min(trials, cells)
+    assert make_study(model=model, search={"sampler": "random", "trials": 1000}).target == 1000
+
+
+def test_a_design_with_endless_values_names_them_all() -> None:
+    values = {
+        "name": "a",
+        "search": {"sampler": "grid"},
+        "model": {"dropout": {"low": 0, "high": 0.5}},
+        "training": {"learning_rate": {"low": 1e-3, "high": 1, "log": True}},
+    }
+    rule = "has endless values, which `search.sampler: grid` can't list: give it a step"
+    assert mistakes(values) == [f"model.dropout: {rule}", f"training.learning_rate: {rule}"]
+
+
+def test_a_design_that_is_too_large() -> None:
+    values = {
+        "name": "a",
+        "search": {"sampler": "factorial"},
+        "model": {"hidden": [{"low": 1, "high": 1000}, {"low": 1, "high": 1000}]},
+    }
+    (mistake,) = mistakes(values)
+    assert mistake == (
+        f"search.sampler: can list at most {MOST_POINTS} combinations of values; here are "
+        "1000000, got 'factorial'"
+    )
+
+
+@pytest.mark.parametrize(("sampler", "package"), [("gp", "torch"), ("cmaes", "cmaes")])
+def test_a_sampler_whose_package_is_missing(
+    monkeypatch: pytest.MonkeyPatch, sampler: str, package: str
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert mistakes({"name": "a", "search": {"sampler": sampler}}) == [
+        f"search.sampler: needs the package {package}, which the extra `{sampler}` installs, "
+        f"got '{sampler}'"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"modle": {}}, "modle: is not a field (did you mean model?)"),
+        ({"zzz": 1}, "zzz: is not a field; known here: name, question, data, model, training,"),
+        ({"model": {"droput": 0.1}}, "model.droput: is not a field (did you mean dropout?)"),
+        ({"model": {"dropout": 1.5}}, "model.dropout: must lie in [0, 1), got 1.5"),
+        ({"model": {"activation": "rleu"}}, "model.activation: must be one of "),
+        ({"model": {"activation": "maxout"}}, "model.activation.maxout.pieces: is missing"),
+        ({"model": {"hidden": [0]}}, "model.hidden.0: must be at least 1, got 0"),
+        ({"model": 3}, "model: must be a mapping of fields, got 3"),
+        ({"model": {"choose": [{}, {}]}}, "model.choose: is not a field; known here: hidden,"),
+        ({"training": {"choose": [{"epochs": 3}]}}, "training.choose: is not a field;"),
+        ({"training": {"epochs": 10**400}}, "training.epochs: must be a whole number, got 1000"),
+        (
+            {"training": {"learning_rate": {"low": 0, "high": 1, "log": True}}},
+            "training.learning_rate.low: must be above 0, got 0",
+        ),
+        (
+            {"model": {"dropout": {"low": 0.5, "high": 0.1}}},
+            "model.dropout: low must be below high, got {'low': 0.5, 'high': 0.1}",
+        ),
+        (
+            {"model": {"dropout": {"low": 0, "high": 0.1, "log": True}}},
+            "model.dropout: a log range must start above 0, got",
+        ),
+        ({"replicates": {"low": 1, "high": 3}}, "replicates: must be a whole number, got {'low'"),
+        ({"replicates": 0}, "replicates: must be at least 1 and at most 1000, got 0"),
+        ({"question": {"choose": ["a"]}}, "question: must be text, got {'choose': ['a']}"),
+        ({"data": {"validation": {"choose": [0.1]}}}, "data.validation: must be a number, got"),
+        ({"data": {"validation": 1}}, "data.validation: must lie in (0, 1), got 1"),
+        ({"data": {"folds": 1}}, "data.folds: must be at least 2, got 1"),
+        ({"search": {"trials": 0}}, "search.trials: must be at least 1, got 0"),
+        ({"search": {"sampler": "tpee"}}, "search.sampler: must be one of tpe, random, grid,"),
+        ({"search": {"pruner": {"asha": {"reduction": 1}}}}, "search.pruner.asha.reduction: must"),
+        ({"search": {"timeout": 0}}, "search.timeout: must be above 0, got 0"),
+        ({"objective": {"metric": "accuracy"}}, "objective.metric: must be one of val_accuracy"),
+        ({"objective": {"direction": "up"}}, "objective.direction: must be one of maximize"),
+        ({"resources": {"cpu": 0}}, "resources.cpu: must be above 0, got 0"),
+    ],
+)
+def test_a_mistake_in_a_study(fields: dict[str, Any], message: str) -> None:
+    (mistake,) = mistakes({"name": "a", **fields})
+    assert mistake.startswith(message)
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    assert [
+        mistake.partition(":")[0]
+        for mistake in mistakes(
+            {
+                "nmae": "a",
+                "model": {"dropout": {"low": 0.5, "high": 0.1}, "init": "zero"},
+                "training": {"epochs": 0, "learning_rate": {"choose": []}},
+                "search": {"trials": -1},
+            }
+        )
+    ] == [
+        "nmae",
+        "name",
+        "model.init",
+        "model.dropout",
+        "training.epochs",
+        "training.learning_rate.choose",
+        "search.trials",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("batch_norm", "batch_size"),
+    [
+        ("before", 1),
+        ({"choose": ["none", "after"]}, 1),
+        ("after", {"low": 1, "high": 64}),
+        ("before", {"choose": [64, 1]}),
+        ({"choose": ["none", "before"]}, {"low": 1, "high": 64, "log": True}),
+        ({"choose": ["none", {"choose": ["none", "before"]}]}, {"choose": [64, 1]}),
+        ({"choose": ["none", {"before": {}}]}, {"choose": [64, {"choose": [32, 1]}]}),
+    ],
+)
+def test_batch_norm_on_batches_of_one_is_found_anywhere(batch_norm: Any, batch_size: Any) -> None:
+    values = {
+        "name": "a",
+        "model": {"batch_norm": batch_norm},
+        "training": {"batch_size": batch_size},
+    }
+    for mistake in mistakes(values):
+        assert mistake.startswith("training.batch_size: must be at least 2 with model.batch_norm")
+
+
+def test_batch_norm_with_larger_batches_is_no_conflict(make_study: MakeStudy) -> None:
+    make_study(
+        model={"batch_norm": {"choose": ["none", "before", "after"]}},
+        training={"batch_size": {"low": 2, "high": 64}},
+    )
+    make_study(model={"batch_norm": "none"}, training={"batch_size": {"low": 1, "high": 64}})
+
+
+def nested(options: list[Any]) -> st.SearchStrategy[Any]:
+    return st.recursive(
+        st.sampled_from(options),
+        lambda inner: st.lists(inner, min_size=1, max_size=3, unique_by=compact).map(
+            lambda given: {"choose": given}
+        ),
+        max_leaves=6,
+    )
+
+
+@given(nested(["none", "before", "after"]), nested([1, 2, 64]))
+@example({"choose": ["none", {"choose": ["none", "before"]}]}, {"choose": [64, 1]})
+def test_a_conflict_is_found_wherever_a_combination_has_one(norm: Any, size: Any) -> None:
+    values = {"model": {"batch_norm": norm}, "training": {"batch_size": size}}
+    problems: list[Problem] = []
+    entries = {name: settings(Config)[name] for name in SEARCHABLE}
+    template = read_settings(entries, values, "", problems, space.distribution)
+    assert not problems
+    conflict = any(
+        conflicts(build(Config, space.resolve(template, lambda each: cell[each.name])))  # noqa: B023
+        for cell in space.cells(template)
+    )
+    try:
+        check({"name": "a", **values})
+        found = False
+    except ConfigError:
+        found = True
+    assert found == conflict
+
+
+def test_folds_take_the_place_of_replicates(make_study: MakeStudy) -> None:
+    assert make_study(data={"folds": 5}).replicates == 5
+    assert make_study(replicates=4).replicates == 4
+
+
+def test_what_is_checked_is_not_changed(digits: dict[str, Any]) -> None:
+    before = repr(digits)
+    check(digits)
+    assert repr(digits) == before

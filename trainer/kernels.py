@@ -1,0 +1,60 @@
+"""Kernels: loops compiled by Numba, kept on disk so that a machine compiles each one once."""
+
+import functools
+import hashlib
+import importlib.util
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+HEADER = """from numba import njit
+from numpy import bool_, float32, float64, sqrt
+
+
+@njit(cache={cache}, error_model="numpy", nogil=True)
+"""
+
+
+def available() -> bool:
+    """Whether Numba is installed (the extra `fast`)."""
+    return importlib.util.find_spec("numba") is not None
+
+
+@functools.cache
+def compiled(source: str) -> Callable[..., None]:
+    """The function `loop` that `source` defines, compiled at its first call for each type."""
+    text = HEADER.format(cache=True) + source
+    try:
+        path = _stored(text)
+    except OSError:  # nowhere to keep it
+        names: dict[str, Any] = {}
+        exec(HEADER.format(cache=False) + source, names)  # noqa: S102
+        return names["loop"]  # type: ignore[no-any-return]
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # where Numba looks for it when it reads its cache
+    spec.loader.exec_module(module)
+    return module.loop  # type: ignore[no-any-return]
+
+
+def folder() -> Path:
+    """Where kernels are kept: the user's cache."""
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "sweep" / "kernels"
+
+
+def _stored(text: str) -> Path:
+    """A file with this text; several processes may write it at once."""
+    place = folder()
+    place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = place / f"loop_{hashlib.sha256(text.encode()).hexdigest()[:20]}.py"
+    if not path.exists():
+        with tempfile.NamedTemporaryFile("w", dir=place, suffix=".partial", delete=False) as file:
+            file.write(text)
+        Path(file.name).replace(path)
+    return path
