@@ -119,9 +119,9 @@ def _end_trial(changes: Changes, record: TrialEnded) -> None:
             figures["value_sd"] = spread
         _tag(changes, {"sweep.values": json.dumps(list(record.values))})
     changes.points += _figures(figures, record.at_ms, record.epoch)
-    _tag(changes, {"sweep.state": record.state, DESCRIPTION: described(record)})
-    if record.reason is not None:
-        _tag(changes, {"sweep.reason": record.reason})
+    # The reason is written even if there is none: an earlier end may have had one.
+    _tag(changes, {"sweep.state": record.state, "sweep.reason": record.reason or ""})
+    _tag(changes, {DESCRIPTION: described(record)})
     _tag(changes, record.tags)
     if record.error is not None:
         changes.texts["error.txt"] = record.error

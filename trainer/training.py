@@ -189,7 +189,7 @@ class _Run:
         names = ["parameters", "running", *OPTIMISERS[config.training.optimizer.name].slots]
         everyone = len(members) == self._replicates
         arrays = {name: state[name] if everyone else state[name][members] for name in names}
-        group, evaluation = self._prepared(members, arrays)
+        group, evaluation = self._prepared(members, arrays, epoch)
         first = epoch
         seconds = []
         while epoch < self._until:
@@ -213,7 +213,9 @@ class _Run:
                 state[name][members] = array
         return epoch
 
-    def _prepared(self, members: list[int], arrays: dict[str, Array]) -> tuple[Group, Evaluation]:
+    def _prepared(
+        self, members: list[int], arrays: dict[str, Array], epoch: int
+    ) -> tuple[Group, Evaluation]:
         dtype = arrays["parameters"].dtype
         folds = [self._data.fold(each) for each in members]
         rows = Rows(
@@ -227,6 +229,7 @@ class _Run:
             arrays,
             replicates=members,
             seed=self._seed,
+            epochs=self._until - epoch,
         )
         x = stacked([fold.x_val for fold in folds], dtype)
         y = stacked([fold.y_val for fold in folds])

@@ -224,8 +224,9 @@ class Loop:
     def _leads(self, trial: Trial) -> bool:
         if self.best is None:
             return True
-        sign = 1 if self.study.maximize else -1
-        return sign * trial.value > sign * self.best.value
+        sign = -1 if self.study.maximize else 1
+        better, number = sign * trial.value, trial.number  # of equals the first is the best
+        return (better, number) < (sign * self.best.value, self.best.number)
 
     def _end(
         self, trial: Trial, event: Event, reason: str | None = None, error: str | None = None

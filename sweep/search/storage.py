@@ -1,13 +1,11 @@
 """The durable truth about a study's trials: an Optuna storage in the study's folder.
 
-A trial costs it a handful of small appends (a journal file takes 0.4 ms each here, SQLite 3 to
-11 ms). Any tool that opens Optuna journals, optuna-dashboard for one, can read it.
+A trial is a handful of small appends to a journal file, with its parameters in one of them (in
+SQLite its life takes 24 ms on the machine this was measured on, in the journal 2). Any tool that
+opens Optuna journals, optuna-dashboard for one, can read it.
 """
 
 import datetime as dt
-import fcntl
-import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,9 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.trial import FrozenTrial, TrialState
 
+from sweep.search.journal import Journal, mend
 from sweep.search.trial import State, Trial
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -46,9 +43,9 @@ class Storage:
         if maximize is None and not path.exists():
             raise FileNotFoundError(path)
         if maximize is not None:
-            _mend(path)
-        backend = JournalFileBackend(str(path), lock_obj=_Lock(path.with_suffix(".lock")))
-        self._storage = JournalStorage(backend)
+            mend(path)
+        self._journal = Journal(path)
+        self._storage = JournalStorage(self._journal)
         if maximize is None:
             self._study = optuna.load_study(study_name=study, storage=self._storage)
         else:
@@ -92,15 +89,11 @@ class Storage:
     def end(self, trial: Trial) -> None:
         """Puts the end of a trial on record: its values, its state and its reason."""
         number = self._ids[trial.number]
-        self._storage.set_trial_user_attr(number, RECORD, trial.record())
-        values = None if trial.state is not State.COMPLETE else [trial.value]
-        self._storage.set_trial_state_values(number, STATES[trial.state], values)
-
-    def settle(self, trial: FrozenTrial, reason: str) -> None:
-        """Ends a trial that another driver left running."""
-        record = {"state": State.STOPPED.value, "reason": reason}
-        self._storage.set_trial_user_attr(trial._trial_id, RECORD, record)
-        self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL, None)
+        values = [trial.value] if trial.state is State.COMPLETE else None
+        with self._journal.together():
+            self._storage.set_trial_user_attr(number, RECORD, trial.record())
+            self._storage.set_trial_state_values(number, STATES[trial.state], values)
+        self._storage.get_trial(number)  # takes in what was written
 
     def note(self, name: str, value: Any) -> None:
         """Keeps a JSON value about the study as a whole."""
@@ -109,39 +102,3 @@ class Storage:
     def notes(self) -> dict[str, Any]:
         """What was noted."""
         return dict(self._study.user_attrs)
-
-
-class _Lock(BaseJournalFileLock):
-    """A lock that the kernel drops when its holder dies, unlike Optuna's own lock files."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._descriptor: int | None = None
-
-    def acquire(self) -> bool:
-        self._descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o644)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        return True
-
-    def release(self) -> None:
-        assert self._descriptor is not None
-        os.close(self._descriptor)
-        self._descriptor = None
-
-
-def _mend(path: Path) -> None:
-    """Cuts off a last line that a killed driver left unfinished."""
-    if not path.exists():
-        return
-    with path.open("r+b") as file:
-        lines = file.read().splitlines(keepends=True)
-        if lines and not (lines[-1].endswith(b"\n") and _is_json(lines[-1])):
-            file.truncate(sum(map(len, lines[:-1])))
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        json.loads(line)
-    except ValueError:
-        return False
-    return True

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
-from sweep import recorder
+from sweep import recorder, tracking
 from sweep.outbox import Backlog, Outbox
+from sweep.pictures import CurvePainter
 from sweep.projection import name_of
 from sweep.recording import Recording
 from sweep.records import Epochs, Scalar, SweepEnded, SweepStarted, TrialEnded, TrialStarted
@@ -252,50 +254,70 @@ def test_a_resumed_sweep_goes_on_under_the_same_parent(place: Place) -> None:
     assert found.artifacts(after) == {"study.yaml": b"name: digits\n# more\n"}
 
 
-def drain_in_child(study: str, uri: str, artifact_root: str) -> None:
-    os.environ["MLFLOW_TRACKING_URI"] = uri
+DEADLY: list[tuple[Any, str]] = [
+    (MlflowClient, "create_experiment"),
+    (MlflowClient, "create_run"),  # the parent
+    (Outbox, "keep_run"),
+    (MlflowClient, "create_run"),  # a child
+    (MlflowClient, "log_batch"),
+    (tracking, "upload"),
+    (MlflowClient, "set_terminated"),
+    (Outbox, "sent"),
+    (CurvePainter, "draw"),
+]
+"""The calls after which a recorder is killed: what was asked for is done, and nobody knows."""
+
+
+def drain_in_child(place: tuple[str, str, str | None], deadly: int | None) -> None:
+    """A whole recorder, forked off a process that has imported mlflow already."""
+    study, os.environ["MLFLOW_TRACKING_URI"], artifact_root = place
+    if deadly is not None:
+        owner, name = DEADLY[deadly]
+        call = getattr(owner, name)
+
+        def last(*args: Any, **kwargs: Any) -> None:
+            call(*args, **kwargs)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        setattr(owner, name, last)
     sys.exit(recorder.main(study, artifact_root))
 
 
-def test_a_recorder_that_is_killed_again_and_again_doubles_nothing(place: Place) -> None:
-    """Forked off a process that has imported mlflow already, to be killed in the midst of work."""
+def start_child(place: Place, deadly: int | None = None) -> ForkServerProcess:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["sweep.sender", "sweep.recorder"])
+    context.set_forkserver_preload(["tests.integration.test_recorder", "sweep.sender"])
+    arguments = ((str(place.study), place.uri, place.artifact_root), deadly)
+    child = context.Process(target=drain_in_child, args=arguments)
+    child.start()
+    return child
+
+
+def test_a_recorder_that_is_killed_again_and_again_doubles_nothing(place: Place) -> None:
     place.outbox.add(SweepStarted("Which one?", "name: digits\n", T0))
-    count = 6
-    for number in range(count):
+    for number in range(4):
         place.train(number)
-    kills = 0
-    random = np.random.default_rng(0)
-    exit_code = None
-    while exit_code != 0:
-        arguments = (str(place.study), place.uri, place.artifact_root)
-        child = context.Process(target=drain_in_child, args=arguments)
-        before = place.outbox.backlog()
-        child.start()
-        while child.is_alive() and place.outbox.backlog() == before:
-            time.sleep(0.005)
-        child.join(float(random.uniform(0, 0.2)))
-        kills += child.is_alive()
-        child.kill()
+    for deadly in range(len(DEADLY)):
+        child = start_child(place, deadly)
         child.join()
-        exit_code = child.exitcode
-    assert kills >= 3
+        assert child.exitcode == -signal.SIGKILL, DEADLY[deadly]
+    child = start_child(place)
+    child.join()
+    assert child.exitcode == 0
     assert place.outbox.backlog() == Backlog(0, 0, 0)
-    Found(place.uri).check_complete(range(count))
+    Found(place.uri).check_complete(range(4))
     assert list((place.study / "weights").iterdir()) == []
 
 
 def test_two_recorders_are_never_at_work_at_once(place: Place) -> None:
-    context = multiprocessing.get_context("forkserver")
     place.train(0)
-    with (place.study / "recorder.lock").open("w") as lock:
+    path = place.study / "recorder.lock"
+    with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        arguments = (str(place.study), place.uri, place.artifact_root)
-        child = context.Process(target=drain_in_child, args=arguments)
-        child.start()
-        child.join(2)
-        assert place.outbox.backlog() == Backlog(4, 0, 0)
+        child = start_child(place)
+        opened = Path(f"/proc/{child.pid}/fd")
+        wait_for(lambda: path in [fd.resolve() for fd in opened.iterdir()])
+        child.join(0.5)
+        assert place.outbox.fact("tracking_uri") is None
     child.join()
     assert child.exitcode == 0
     assert place.outbox.backlog() == Backlog(0, 0, 0)

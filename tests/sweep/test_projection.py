@@ -148,6 +148,13 @@ def test_the_status_of_a_run_follows_the_trial(state: str, status: str) -> None:
     assert changes.texts == {"error.txt": "Traceback"}
 
 
+def test_the_last_end_of_a_trial_stands() -> None:
+    first, last = TrialEnded(7, "stopped", 1, 5, "interrupted"), TrialEnded(7, "complete", 9, 8)
+    changes = project([first, last])
+    assert (changes.status, changes.end_ms) == ("FINISHED", 8)
+    assert (changes.tags["sweep.state"], changes.tags["sweep.reason"]) == ("complete", "")
+
+
 def test_a_sweep_that_goes_on_is_running_again() -> None:
     started, ended = SweepStarted("Why?", "name: x\n", 1), SweepEnded("stopped", 2)
     assert project([started, ended]).status == "KILLED"

@@ -69,7 +69,7 @@ def suggestions(study: Study, trials: int) -> list[Params]:
 def test_suggestions_lie_in_the_space(digits: dict[str, Any], sampler: str) -> None:
     study = searched(digits, sampler)
     by_name = {each.name: distribution(each) for each in study.parameters()}
-    found = suggestions(study, 20)
+    found = suggestions(study, 18)
     for params in found:
         left = dict(params)
         plain = space.resolve(study.template, lambda each: left.pop(each.name))  # noqa: B023

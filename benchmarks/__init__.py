@@ -1,0 +1,1 @@
+"""The same work against the peers, side by side."""

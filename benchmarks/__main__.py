@@ -1,0 +1,36 @@
+"""`python -m benchmarks NAME [--quick] [--json FILE]`."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import Row, machine, written
+
+BENCHMARKS = {
+    "trainer": "the trainer against PyTorch, scikit-learn and its own matrix products",
+}
+"""What there is to measure: each a module with `run(quick) -> (rows, facts about the machine)`."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    about = "\n".join(f"  {name}: {note}" for name, note in BENCHMARKS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=f"Measures one part of the product.\n\n{about}",
+        epilog="example: python -m benchmarks trainer --quick --json trainer.json",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", choices=BENCHMARKS)
+    parser.add_argument("--quick", action="store_true", help="fewer rows, within a minute")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
+    given = parser.parse_args(arguments)
+    module = import_module(f"benchmarks.{given.name}")
+    run: Callable[[bool], tuple[list[Row], dict[str, Any]]] = module.run
+    rows, facts = run(given.quick)
+    written(rows, machine(**facts), given.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""An Optuna journal file for one writer: cheap to append to, and whole after a crash.
+
+Optuna's own file backend waits for the disk at every append (2.7 ms here, a dozen times a trial)
+and leaves its lock behind when it is killed. Here what belongs together is appended at once, only
+that waits for the disk, and the lock is one that the kernel drops when its holder dies.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
+
+
+class Journal(BaseJournalBackend):
+    """The file `path`, made when it is missing. Any tool that opens Optuna journals can read it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._reader = JournalFileBackend(str(path))
+        self._held: list[dict[str, Any]] | None = None
+
+    def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
+        """The entries from that number on."""
+        return self._reader.read_logs(log_number_from)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Hands entries to the operating system: they survive the death of this process."""
+        if self._held is None:
+            self._append(logs, sync=False)
+        else:
+            self._held += logs
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is appended inside goes to the disk at once, and has arrived there at the end."""
+        held: list[dict[str, Any]] = []
+        self._held = held
+        try:
+            yield
+        finally:
+            self._held = None
+        self._append(held, sync=True)
+
+    def _append(self, logs: list[dict[str, Any]], *, sync: bool) -> None:
+        text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        with self._path.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.write(text.encode())
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+
+
+def mend(path: Path) -> None:
+    """Cuts off a last line that a writer who was killed left unfinished."""
+    if not path.exists():
+        return
+    with path.open("r+b") as file:
+        lines = file.read().splitlines(keepends=True)
+        if lines and not (lines[-1].endswith(b"\n") and _is_json(lines[-1])):
+            file.truncate(sum(map(len, lines[:-1])))
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,553 @@
+import heapq
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from sweep.pruners import Asha, Ladder, NoPruner, Pruner
+from sweep.scheduling.loop import RETRIES, Loop, Standing
+from sweep.scheduling.runner import Advanced, Link, Lost, Outcome, Raised
+from sweep.search.trial import State, Trial
+from sweep.spec.study import Study, check
+from trainer.training import State as TrainerState
+
+EPOCHS = 9
+Call = tuple[str, int]
+Respond = Callable[[Link], Outcome]
+
+
+def advanced(
+    link: Link, value: float = 0.5, *, diverged: int | None = None, finished: bool | None = None
+) -> Advanced:
+    """What a runner brings when a link was trained to its end."""
+    values = np.full(2, value)
+    return Advanced(
+        link.number,
+        link.until,
+        {"val_accuracy": values[None]},
+        {"val_accuracy": values, "val_loss": -values},
+        diverged,
+        link.until == link.config["training"]["epochs"] if finished is None else finished,
+        seconds=1.0,
+    )
+
+
+class FakeSearch:
+    """A search with a fixed number of trials; `points` is how many it can suggest."""
+
+    def __init__(self, calls: list[Call], study: Study, points: int) -> None:
+        self._calls = calls
+        self._target = study.target
+        self._numbers = iter(range(points))
+        self.ladder = Ladder(study.maximize)
+        self.counts = dict.fromkeys(State, 0)
+        self.trials: list[Trial] = []
+
+    @property
+    def wanted(self) -> int:
+        done = sum(self.counts[each] for each in (State.COMPLETE, State.PRUNED, State.FAILED))
+        return self._target - done
+
+    def ask(self) -> Trial | None:
+        number = next(self._numbers, None)
+        if number is None:
+            return None
+        self._calls.append(("ask", number))
+        self.trials.append(Trial(number, {}, {"training": {"epochs": EPOCHS}}))
+        return self.trials[-1]
+
+    def start(self, trial: Trial) -> None:
+        assert trial.state is State.WAITING
+        self._calls.append(("start", trial.number))
+
+    def report(self, trial: Trial) -> None:
+        self._calls.append(("report", trial.number))
+        self.ladder.record(trial.number, trial.epoch, trial.value)
+
+    def end(self, trial: Trial) -> None:
+        self._calls.append(("end", trial.number))
+        self.counts[trial.state] += 1
+        if trial.state is State.COMPLETE:
+            self.ladder.complete.add(trial.number)
+
+
+@dataclass
+class FakeRunner:
+    """Works on `size` links at a time in virtual time; further ones wait in a queue."""
+
+    calls: list[Call]
+    size: int
+    respond: Respond
+    seconds: Callable[[Link], float]
+    now: float = 0.0
+    links: list[Link] = field(default_factory=list)
+    most: int = 0
+    busy_at_wait: list[int] = field(default_factory=list)
+    _queue: list[Link] = field(default_factory=list)
+    _busy: list[tuple[float, int, Link]] = field(default_factory=list)
+
+    def slots(self) -> int:
+        return self.size
+
+    def submit(self, link: Link) -> None:
+        self.calls.append(("submit", link.number))
+        self.links.append(link)
+        self._queue.append(link)
+        self._work()
+        self.most = max(self.most, len(self._queue) + len(self._busy))
+
+    def _work(self) -> None:
+        while self._queue and len(self._busy) < max(1, self.size):
+            link = self._queue.pop(0)
+            entry = (self.now + self.seconds(link), len(self.links), link)
+            heapq.heappush(self._busy, entry)
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        self.calls.append(("wait", -1))
+        self.busy_at_wait.append(len(self._busy))
+        if not self._busy or self._busy[0][0] > self.now + seconds:
+            self.now += seconds
+            return []
+        self.now, _, link = heapq.heappop(self._busy)
+        self._work()
+        return [self.respond(link)]
+
+    def state(self, number: int) -> TrainerState:
+        self.calls.append(("state", number))
+        return {"epoch": np.array(number)}
+
+    def forget(self, number: int) -> None:
+        self.calls.append(("forget", number))
+        self._queue = [link for link in self._queue if link.number != number]
+        self._busy = [entry for entry in self._busy if entry[2].number != number]
+        heapq.heapify(self._busy)
+
+    def close(self) -> None: ...
+
+
+@dataclass
+class FakeRecords:
+    """Keeps what it was told: the end of each trial, and which were the best so far."""
+
+    calls: list[Call]
+    endings: dict[int, tuple[State, str | None, str | None]] = field(default_factory=dict)
+    best: list[int] = field(default_factory=list)
+    weights: dict[int, TrainerState] = field(default_factory=dict)
+    epochs_before: dict[int, list[int]] = field(default_factory=dict)
+
+    def started(self, trial: Trial) -> None:
+        self.calls.append(("started", trial.number))
+
+    def advanced(self, trial: Trial, outcome: Advanced) -> None:
+        self.calls.append(("advanced", trial.number))
+        self.epochs_before.setdefault(trial.number, []).append(trial.epoch)
+
+    def ended(
+        self,
+        trial: Trial,
+        state: Callable[[], TrainerState] | None,
+        error: str | None,
+        *,
+        best: bool,
+    ) -> None:
+        self.calls.append(("ended", trial.number))
+        assert trial.number not in self.endings
+        self.endings[trial.number] = (trial.state, trial.reason, error)
+        if state is not None:
+            self.weights[trial.number] = state()
+        if best:
+            self.best.append(trial.number)
+
+
+class Sweep:
+    """A loop among fakes, and everything that can be seen of it."""
+
+    def __init__(
+        self,
+        respond: Respond = advanced,
+        *,
+        trials: int = 6,
+        points: int = 10_000,
+        slots: int = 2,
+        pruner: Pruner | None = None,
+        seconds: Callable[[Link], float] = lambda link: 1.0,
+        interrupts: Callable[["Sweep"], int] = lambda sweep: 0,
+        best: Trial | None = None,
+        direction: str = "maximize",
+        timeout: float | None = None,
+    ) -> None:
+        study = check(
+            {
+                "name": "a",
+                "search": {"trials": trials, "pruner": "asha", "timeout": timeout},
+                "training": {"epochs": EPOCHS},
+                "objective": {"direction": direction},
+            }
+        )
+        self.calls: list[Call] = []
+        self.standings: list[Standing] = []
+        self.search = FakeSearch(self.calls, study, points)
+        self.runner = FakeRunner(self.calls, slots, respond, seconds)
+        self.records = FakeRecords(self.calls)
+        self.loop = Loop(
+            study=study,
+            search=self.search,
+            runner=self.runner,
+            pruner=pruner or NoPruner(),
+            records=self.records,
+            watch=self.standings.append,
+            clock=lambda: self.runner.now,
+            interrupts=lambda: interrupts(self),
+            best=best,
+        )
+
+    def run(self) -> "Sweep":
+        """Runs the loop to its end and checks what must hold of every sweep."""
+        self.loop.run()
+        assert self.runner.most <= self.runner.size + 1
+        started = [number for call, number in self.calls if call == "start"]
+        assert started == sorted(set(started))
+        assert set(self.records.endings) == set(started)
+        assert set(self.of("forget")) == set(started)
+        assert all(trial.ended for trial in self.search.trials if trial.number in started)
+        assert all(standing.running <= self.runner.size + 1 for standing in self.standings)
+        assert [standing.running for standing in self.standings].index(0) == (
+            len(self.standings) - 1
+        )
+        return self
+
+    def of(self, call: str) -> list[int]:
+        """The trials of all calls of that name, in their order."""
+        return [number for name, number in self.calls if name == call]
+
+    def about(self, number: int) -> list[str]:
+        """All calls about a trial, in their order."""
+        return [name for name, about in self.calls if about == number]
+
+    def states(self) -> list[State]:
+        """The state of every trial that was started."""
+        return [self.records.endings[number][0] for number in sorted(self.records.endings)]
+
+
+def values(*found: float) -> Respond:
+    """Each trial has its value from the first epoch to the last."""
+    return lambda link: advanced(link, found[link.number])
+
+
+def test_a_sweep_ends_with_its_trials() -> None:
+    sweep = Sweep(trials=6).run()
+    assert sweep.states() == [State.COMPLETE] * 6
+    assert all(ending[1:] == (None, None) for ending in sweep.records.endings.values())
+    assert sweep.of("ask") == list(range(6))
+
+
+def test_a_trial_that_nothing_can_prune_is_one_link() -> None:
+    sweep = Sweep(trials=1).run()
+    (link,) = sweep.runner.links
+    assert (link.number, link.until, link.seed, link.replicates) == (0, EPOCHS, 0, 3)
+    assert link.config == {"training": {"epochs": EPOCHS}}
+
+
+def test_the_calls_about_a_trial_come_in_order() -> None:
+    sweep = Sweep(trials=1, pruner=Asha(3, 1)).run()
+    link = ["submit", "advanced", "report"]
+    assert sweep.about(0) == [
+        *("ask", "start", "started"),
+        *(link * 3),
+        *("ended", "state", "end", "forget"),
+    ]
+    assert [link.until for link in sweep.runner.links] == [1, 3, 9]
+    assert sweep.records.epochs_before[0] == [0, 1, 3]
+    assert sweep.search.ladder.values == {1: {0: 0.5}, 3: {0: 0.5}, 9: {0: 0.5}}
+    assert sweep.search.trials[0].metrics == {"val_accuracy": [0.5] * 2, "val_loss": [-0.5] * 2}
+    assert sweep.search.trials[0].epoch == EPOCHS
+
+
+def test_nothing_is_asked_for_when_nothing_is_wanted() -> None:
+    sweep = Sweep(trials=3)
+    sweep.search.counts[State.PRUNED] = 3
+    sweep.run()
+    assert sweep.calls == []
+    assert len(sweep.standings) == 1
+
+
+# Slots
+
+
+@pytest.mark.parametrize("pruner", [NoPruner(), Asha(3, 1)])
+def test_no_slot_is_idle_while_there_is_work(pruner: Pruner) -> None:
+    chance = np.random.default_rng(0)
+    lengths = chance.lognormal(0, 1.5, 4000)
+    scores = chance.random(4000)
+    sweep = Sweep(
+        lambda link: advanced(link, scores[link.number]),
+        trials=4000,
+        slots=500,
+        pruner=pruner,
+        seconds=lambda link: float(lengths[link.number]) * link.until,
+    ).run()
+    assert len(sweep.states()) == 4000
+    assert sweep.runner.most == 501
+    last = max(index for index, (call, _) in enumerate(sweep.calls) if call == "start")
+    waits = [index for index, (call, _) in enumerate(sweep.calls) if call == "wait"]
+    busy = [n for n, index in zip(sweep.runner.busy_at_wait, waits, strict=True) if index < last]
+    assert len(busy) > 1000
+    assert set(busy) == {500}
+
+
+def test_the_next_trial_is_asked_for_before_the_loop_waits() -> None:
+    sweep = Sweep(trials=8, slots=2).run()
+    first_wait = sweep.calls.index(("wait", -1))
+    assert [number for call, number in sweep.calls[:first_wait] if call == "start"] == [0, 1, 2]
+    assert [number for call, number in sweep.calls[:first_wait] if call == "ask"] == [0, 1, 2, 3]
+
+
+def test_slots_may_come_and_go() -> None:
+    def respond(link: Link) -> Outcome:
+        sweep.runner.size = {0: 4, 6: 1, 9: 0, 12: 3}.get(link.number, sweep.runner.size)
+        return advanced(link)
+
+    sweep = Sweep(respond, trials=20, slots=0)
+    sweep.loop.run()
+    running = [standing.running for standing in sweep.standings]
+    assert running[0] == 1
+    assert max(running) == 5
+    assert sweep.states() == [State.COMPLETE] * 20
+
+
+# Ends of trials
+
+
+def test_a_trial_that_raises_fails_and_the_sweep_goes_on() -> None:
+    def respond(link: Link) -> Outcome:
+        return Raised(1, "Traceback …") if link.number == 1 else advanced(link)
+
+    sweep = Sweep(respond, trials=5).run()
+    assert sweep.records.endings[1] == (State.FAILED, "exception", "Traceback …")
+    assert sweep.states().count(State.COMPLETE) == 4
+    assert set(sweep.records.weights) == {0, 2, 3, 4}
+    assert "report" not in sweep.about(1)
+
+
+def test_a_sweep_of_failures_ends() -> None:
+    sweep = Sweep(lambda link: Raised(link.number, "no"), trials=5).run()
+    assert sweep.states() == [State.FAILED] * 5
+    assert sweep.records.best == []
+
+
+def losing(times: int) -> Respond:
+    """The second link of trial 1 is lost so many times."""
+    left = itertools.repeat(None, times)
+
+    def respond(link: Link) -> Outcome:
+        if link.number == 1 and link.until == 3 and next(left, "done") is None:
+            return Lost(1, "the worker died")
+        return advanced(link)
+
+    return respond
+
+
+@pytest.mark.parametrize("times", range(1, RETRIES + 1))
+def test_a_lost_link_is_submitted_again(times: int) -> None:
+    sweep = Sweep(losing(times), trials=3, pruner=Asha(3, 1)).run()
+    assert sweep.states() == [State.COMPLETE] * 3
+    assert [link.until for link in sweep.runner.links if link.number == 1] == (
+        [1] + [3] * (times + 1) + [9]
+    )
+    assert sweep.standings[-1].lost == times
+    assert sweep.search.trials[1].losses == times
+    assert sweep.about(1).count("started") == 1
+
+
+def test_a_link_that_is_lost_too_often_fails_its_trial() -> None:
+    assert RETRIES == 3
+    sweep = Sweep(losing(100), trials=3, pruner=Asha(3, 1)).run()
+    assert sweep.records.endings[1] == (
+        State.FAILED,
+        "lost 4 times with its worker",
+        "the worker died",
+    )
+    assert len([link for link in sweep.runner.links if link.number == 1]) == 1 + 4
+    assert 1 not in sweep.records.weights
+    assert sweep.states().count(State.COMPLETE) == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "diverged", "reason"),
+    [
+        (math.nan, 2, "diverged at epoch 2"),
+        (0.5, 3, "diverged at epoch 3"),
+        (math.nan, None, "diverged at epoch 3"),
+        (math.inf, None, "diverged at epoch 3"),
+        (-math.inf, None, "diverged at epoch 3"),
+    ],
+)
+def test_a_trial_that_diverges_is_pruned(value: float, diverged: int | None, reason: str) -> None:
+    def respond(link: Link) -> Outcome:
+        if link.number == 1 and link.until == 3:
+            return advanced(link, value, diverged=diverged)
+        return advanced(link)
+
+    sweep = Sweep(respond, trials=3, pruner=Asha(3, 1)).run()
+    assert sweep.records.endings[1] == (State.PRUNED, reason, None)
+    assert sweep.about(1).count("advanced") == 2
+    assert sweep.about(1).count("report") == 1  # no sampler hears what is no number
+    assert sweep.about(1).count("submit") == 2
+    assert 1 in sweep.records.weights
+    assert sweep.search.ladder.values[3].keys() == {0, 2}
+
+
+def test_one_replicate_without_a_number_is_enough_to_diverge() -> None:
+    def respond(link: Link) -> Outcome:
+        outcome = advanced(link)
+        outcome.metrics["val_accuracy"][1] = math.nan
+        return outcome
+
+    assert Sweep(respond, trials=1).run().states() == [State.PRUNED]
+
+
+def test_a_pruned_trial_gets_no_further_link() -> None:
+    sweep = Sweep(values(0.9, 0.8, 0.7, 0.6), trials=4, slots=1, pruner=Asha(3, 1)).run()
+    assert sweep.states() == [State.COMPLETE, *[State.PRUNED] * 3]
+    assert sweep.records.endings[2] == (State.PRUNED, "asha at epoch 1", None)
+    assert sweep.about(2)[2:] == [
+        *("started", "submit", "advanced", "report"),
+        *("ended", "state", "end", "forget"),
+    ]
+    assert sweep.records.best == [0]
+
+
+def test_a_trial_that_stops_early_is_complete() -> None:
+    sweep = Sweep(lambda link: advanced(link, finished=link.until >= 3), pruner=Asha(3, 1)).run()
+    assert sweep.states() == [State.COMPLETE] * 6
+    assert {link.until for link in sweep.runner.links} == {1, 3}
+
+
+def test_a_trial_is_not_judged_at_its_full_budget() -> None:
+    judged = []
+
+    class Severe(NoPruner):
+        def keeps(self, number: int, epoch: int, ladder: Ladder) -> bool:
+            judged.append(epoch)
+            return False
+
+    assert Sweep(pruner=Severe(), trials=2).run().states() == [State.COMPLETE] * 2
+    assert judged == []
+
+
+# The best
+
+
+@pytest.mark.parametrize(
+    ("direction", "found", "best"),
+    [
+        ("maximize", (0.5, 0.4, 0.6, 0.6, 0.7), [0, 2, 4]),
+        ("minimize", (0.5, 0.4, 0.6, 0.4, 0.1), [0, 1, 4]),
+    ],
+)
+def test_the_best_so_far_is_recorded(
+    direction: str, found: Sequence[float], best: list[int]
+) -> None:
+    sweep = Sweep(values(*found), trials=5, slots=1, direction=direction).run()
+    assert sweep.records.best == best
+    assert sweep.loop.best is sweep.search.trials[best[-1]]
+    last = sweep.standings[-1].best
+    assert last is not None
+    assert last.number == best[-1]
+
+
+def test_of_equal_trials_the_first_is_the_best_though_it_ends_last() -> None:
+    """As it is for everyone who reads the results later."""
+    sweep = Sweep(seconds=lambda link: 5.0 if link.number == 0 else 1.0, trials=4).run()
+    assert sweep.of("ended") == [1, 2, 3, 0]
+    assert sweep.records.best == [1, 0]
+
+
+def test_the_best_of_past_trials_stays_the_best_until_it_is_beaten() -> None:
+    past = Trial(0, {}, {}, values=[0.55])
+    sweep = Sweep(values(0.5, 0.55, 0.6), trials=3, slots=1, best=past).run()
+    assert sweep.records.best == [2]
+
+
+# Ends of sweeps
+
+
+def test_an_interrupt_lets_running_trials_finish() -> None:
+    sweep = Sweep(
+        trials=10,
+        slots=2,
+        pruner=Asha(3, 1),
+        interrupts=lambda sweep: int(len(sweep.of("advanced")) >= 4),
+    ).run()
+    at = [index for index, (call, _) in enumerate(sweep.calls) if call == "advanced"][3]
+    later = {call for call, _ in sweep.calls[at + 1 :]}
+    assert "start" not in later
+    assert "ask" not in later
+    assert "submit" in later  # what runs goes on to its end
+    assert len(sweep.states()) < 10
+    assert State.STOPPED not in sweep.states()
+    assert sweep.standings[-1].stopping
+    assert not sweep.standings[0].stopping
+
+
+def test_a_second_interrupt_stops_running_trials_at_once() -> None:
+    sweep = Sweep(
+        trials=10,
+        slots=2,
+        pruner=Asha(3, 1),
+        interrupts=lambda sweep: 2 * int(len(sweep.of("advanced")) >= 4),
+    ).run()
+    stopped = [n for n, state in enumerate(sweep.states()) if state is State.STOPPED]
+    assert stopped
+    for number in stopped:
+        assert sweep.records.endings[number] == (State.STOPPED, "stopped by the user", None)
+        assert sweep.about(number)[-3:] == ["ended", "end", "forget"]
+        assert number not in sweep.records.weights
+    at = [index for index, (call, _) in enumerate(sweep.calls) if call == "advanced"][3]
+    assert {call for call, _ in sweep.calls[at + 4 :]} <= {"submit", "ended", "end", "forget"}
+    assert sweep.runner.now <= 4.0
+
+
+def test_an_interrupt_before_the_first_trial() -> None:
+    sweep = Sweep(interrupts=lambda sweep: 1).run()
+    assert sweep.calls == []
+    assert sweep.standings[-1].stopping
+
+
+def test_what_comes_back_of_a_stopped_trial_is_ignored() -> None:
+    sweep = Sweep(trials=1)
+    late = advanced(Link(7, {"training": {"epochs": EPOCHS}}, 9, 0, 2))
+    wait = sweep.runner.wait
+    sweep.runner.wait = lambda seconds: [late, *wait(seconds)]  # type: ignore[method-assign]
+    sweep.run()
+    assert sweep.states() == [State.COMPLETE]
+
+
+def test_no_trial_starts_after_the_time_limit() -> None:
+    sweep = Sweep(trials=100, slots=2, timeout=4.5).run()
+    assert sweep.states() == [State.COMPLETE] * len(sweep.states())
+    starts = len(sweep.states())
+    assert 9 <= starts <= 11  # two a second for 4.5 s, and one behind
+    assert not sweep.standings[-1].stopping
+
+
+def test_a_design_that_is_exhausted_ends_the_sweep() -> None:
+    sweep = Sweep(trials=100, points=7).run()
+    assert sweep.states() == [State.COMPLETE] * 7
+
+
+# What is watched
+
+
+def test_the_standing_is_watched_throughout() -> None:
+    sweep = Sweep(values(*[n / 10 for n in range(6)]), trials=6, slots=1).run()
+    first, last = sweep.standings[0], sweep.standings[-1]
+    assert (first.target, first.running, first.fresh, first.best) == (6, 2, 0, None)
+    assert (last.target, last.running, last.fresh) == (6, 0, 6)
+    assert last.counts[State.COMPLETE] == 6
+    fresh = [standing.fresh for standing in sweep.standings]
+    assert fresh == sorted(fresh)
+    assert set(fresh) == set(range(7))
