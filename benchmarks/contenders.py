@@ -4,6 +4,7 @@ A contender is `prepare(work, part)`, part being `step` (epochs of training step
 (from nothing: two links of training with validation after each epoch, the state handed over).
 """
 
+import itertools
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -27,9 +28,8 @@ def ours(work: Work, part: str) -> Run:
     if part == "trial":
 
         def trial() -> None:
-            half = -(-work.epochs // 2)
-            first = train(config, data, None, half, seed=0, replicates=work.replicates)
-            train(config, data, first.state, 2 * half, seed=0, replicates=work.replicates)
+            first = train(config, data, None, work.half, seed=0, replicates=work.replicates)
+            train(config, data, first.state, 2 * work.half, seed=0, replicates=work.replicates)
 
         return trial
     made, count = data.folds[0], work.replicates
@@ -64,11 +64,11 @@ def ours(work: Work, part: str) -> Run:
 
 
 def floor(work: Work, part: str) -> Run:
-    """The matrix products of a step alone: forward, and backward but for the first layer's input."""
+    """The matrix products of a step alone; the gradient by the net's input is not wanted."""
     del part
     generator = np.random.default_rng(0)
     products: list[tuple[Any, Any, Any]] = []
-    for index, (inputs, outputs) in enumerate(zip(work.widths, work.widths[1:], strict=False)):
+    for index, (inputs, outputs) in enumerate(itertools.pairwise(work.widths)):
         x, w, z, dx, dw = (
             generator.standard_normal(shape, dtype=np.float32)
             for shape in (
@@ -82,7 +82,7 @@ def floor(work: Work, part: str) -> Run:
         products += [(x, w, z), (x.T, z, dw)] + ([(z, w.T, dx)] if index else [])
 
     def steps() -> None:
-        for _ in range(work.steps):
+        for _ in range(work.steps("step")):
             for left, right, out in products:
                 np.matmul(left, right, out=out)
 
@@ -103,7 +103,7 @@ def _torch(work: Work, part: str, *, compiled: bool) -> Run:
     import torch
     from torch import nn
 
-    class Maxout(nn.Module):
+    class Maxout(nn.Module):  # type: ignore[misc]
         def forward(self, z: Any) -> Any:
             return z.unflatten(-1, (2, -1)).amax(dim=-2)
 
@@ -128,7 +128,7 @@ def _torch(work: Work, part: str, *, compiled: bool) -> Run:
     def build() -> tuple[nn.Module, torch.optim.Optimizer]:
         layers: list[nn.Module] = []
         widths, pieces = work.widths, 2 if work.activation == "maxout" else 1
-        for inputs, outputs in zip(widths[:-2], widths[1:-1], strict=True):
+        for inputs, outputs in itertools.pairwise(widths[:-1]):
             layers.append(nn.Linear(inputs, outputs * pieces, bias=not work.regular))
             if work.regular:
                 layers.append(nn.BatchNorm1d(outputs * pieces))
@@ -168,7 +168,7 @@ def _torch(work: Work, part: str, *, compiled: bool) -> Run:
         if state is not None:
             net.load_state_dict(state[0])
             optimizer.load_state_dict(state[1])
-        for _ in range(-(-work.epochs // 2)):
+        for _ in range(work.half):
             net.train()
             epoch(net, optimizer)
             net.eval()
@@ -216,7 +216,7 @@ def jax(work: Work, part: str) -> Run:
             jnp.asarray(generator.normal(0, np.sqrt(2 / n), (n, m)), jnp.float32),
             jnp.zeros(m, jnp.float32),
         )
-        for n, m in zip(work.widths, work.widths[1:], strict=False)
+        for n, m in itertools.pairwise(work.widths)
     ]
     zeros: Any = library.tree.map(jnp.zeros_like, theta)
 
@@ -227,7 +227,7 @@ def jax(work: Work, part: str) -> Run:
         logs = library.nn.log_softmax(x @ w + b)
         return -jnp.take_along_axis(logs, y[:, None], axis=1).mean()
 
-    @library.jit
+    @library.jit  # type: ignore[untyped-decorator]
     def step(theta: Any, m: Any, v: Any, t: Any, chosen: Any) -> Any:
         g = library.grad(loss)(theta, x[chosen], y[chosen])
         m = library.tree.map(lambda a, b: 0.9 * a + 0.1 * b, m, g)

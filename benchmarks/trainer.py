@@ -55,19 +55,19 @@ def _against(
 ) -> list[Row]:
     plural = "threads" if threads > 1 else "thread"
     title = f"{work.name}, {threads} {plural}, µs a step"
-    rows = []
+    rows: list[Row] = []
     ours = arena["ours"]
     if "PyTorch" in arena:
-        for part in ("step", "trial"):
-            rows.append(
-                _paired(
-                    f"{title}: {part} / PyTorch {part}",
-                    (ours, work, part),
-                    (arena["PyTorch"], work, part),
-                    EAGER[size],
-                    rounds,
-                )
+        rows += [
+            _paired(
+                f"{title}: {part} / PyTorch {part}",
+                (ours, work, part),
+                (arena["PyTorch"], work, part),
+                EAGER[size],
+                rounds,
             )
+            for part in ("step", "trial")
+        ]
     others: list[tuple[str, float | None]] = [("floor", FLOOR[size])]
     if not work.regular:
         others += [("MLPClassifier", SKLEARN[size]), ("JAX", None)]
@@ -98,7 +98,7 @@ def _paired(
 ) -> Row:
     """Alternating runs; the ratio is the median of the ratios of neighbours."""
     pairs = _pairs(ours, peer, rounds)
-    steps = ours[1].steps
+    steps = ours[1].steps(ours[2])
     return row(
         name,
         statistics.median(mine for mine, _ in pairs) / steps * MICRO,
@@ -136,8 +136,8 @@ def _replicates(ours: Contender, rounds: int) -> list[Row]:
         low, middle = ratios[len(ratios) // 10], statistics.median(ratios)
         found = row(
             f"{work.name}, 1 thread, µs a step: one of R = {count} / one alone",
-            statistics.median(mine for mine, _ in pairs) / count / work.steps * MICRO,
-            statistics.median(alone for _, alone in pairs) / work.steps * MICRO,
+            statistics.median(mine for mine, _ in pairs) / count / work.steps("trial") * MICRO,
+            statistics.median(alone for _, alone in pairs) / work.steps("trial") * MICRO,
             middle,
             target,
         )

@@ -9,21 +9,8 @@ from trainer.arrays import Array
 from trainer.config import Config
 from trainer.data import Data, Fold
 
-ACTIVATIONS = [
-    "sigmoid",
-    "tanh",
-    "relu",
-    "leaky_relu",
-    "prelu",
-    "elu",
-    "maxout",
-    "selu",
-    "gelu",
-    "silu",
-    "softplus",
-    "softsign",
-    "identity",
-]
+ACTIVATIONS: tuple[str, ...] = ("sigmoid", "tanh", "relu", "leaky_relu", "prelu", "elu", "maxout")
+ACTIVATIONS += ("selu", "gelu", "silu", "softplus", "softsign", "identity")
 
 
 @dataclass(frozen=True)
@@ -55,10 +42,15 @@ class Work:
         """Like `64-64-10 plain`."""
         return f"{'-'.join(map(str, self.widths))} {'BN, dropout' if self.regular else 'plain'}"
 
+    def steps(self, part: str) -> int:
+        """How many steps a part takes: `step` all epochs, `trial` two links of half of them."""
+        epochs = 2 * self.half if part == "trial" else self.epochs
+        return epochs * -(-self.rows // self.batch)
+
     @property
-    def steps(self) -> int:
-        """Steps in the epochs that are timed at a time."""
-        return self.epochs * -(-self.rows // self.batch)
+    def half(self) -> int:
+        """The epochs of a link."""
+        return -(-self.epochs // 2)
 
     def config(self) -> Config:
         """For our trainer."""

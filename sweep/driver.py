@@ -45,13 +45,12 @@ DRAIN_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Finished:
-    """How a run of a sweep ended; `left` counts the records that MLflow has not got."""
+    """How a run of a sweep ended."""
 
     results: Results
     interrupted: bool
     seconds: float
-    left: int = 0
-    trouble: str | None = None
+    ending: "Ending"
 
 
 RunnerFactory = Callable[[Data, Resources, str | None], Runner]
@@ -105,12 +104,18 @@ def run(
 def resume(
     name: str,
     *,
+    trials: str | None = None,
     address: str | None = None,
     folder: str | None = None,
     quiet: bool = False,
     runner: RunnerFactory = RayRunner,
 ) -> Finished:
     """Goes on with a study of the workspace, as `run` does.
+
+    Args:
+        name: the study's name.
+        trials: a new number of trials to end with, or `+N` for so many more than it has now.
+        address, folder, quiet, runner: as in `run`.
 
     Raises:
         UnknownStudy: there is none of that name.
@@ -119,9 +124,19 @@ def resume(
     place = workspace(folder)
     target = place.existing(name)
     study = check(load(target.file))
+    if trials is not None:
+        study = _extended(study, trials)
     splits = _splits(study)
     address = address or os.environ.get("RAY_ADDRESS")
     return _held(study, place, target, splits, (runner, address, quiet))
+
+
+def _extended(study: Study, trials: str) -> Study:
+    try:
+        wanted = int(trials) + (study.search.trials if trials.startswith("+") else 0)
+    except ValueError:
+        raise ConfigError([Problem("--trials", "must be N or +N", trials)]) from None
+    return check(override(dict(study.values), [f"search.trials={wanted}"]))
 
 
 def _held(
@@ -136,7 +151,7 @@ def _held(
     with interruptible() as interrupts:
         with folder.held():
             fresh = not folder.file.exists()
-            if fresh:
+            if fresh or load(folder.file) != study.values:
                 folder.create(study.text)
             try:
                 ending = _Sweep(study, place, folder, splits, interrupts).run(*options)
@@ -145,7 +160,7 @@ def _held(
                     folder.discard()
                 raise
         seconds = time.monotonic() - started
-        return Finished(read(folder), interrupts() > 0, seconds, ending.left, ending.trouble)
+        return Finished(read(folder), interrupts() > 0, seconds, ending)
 
 
 def _splits(study: Study) -> Splits:
@@ -183,10 +198,11 @@ def interruptible() -> Iterator[Callable[[], int]]:
 
 
 class Ending(NamedTuple):
-    """What MLflow has not got when a sweep ends, and why."""
+    """Why a sweep gave up, if it did; how many records MLflow has not got, and why."""
 
-    left: int
-    trouble: str | None
+    failure: str | None = None
+    left: int = 0
+    trouble: str | None = None
 
 
 class _Sweep:
@@ -212,8 +228,8 @@ class _Sweep:
         """Runs the trials that are wanted, then looks at the winner, then waits for MLflow."""
         with closing(Outbox(self._folder.outbox)) as outbox:
             if not self._search.wanted and outbox.backlog().empty:
-                return Ending(0, None)
-            runner = None
+                return Ending()
+            runner = failure = None
             if self._search.wanted:
                 runner = factory(self._splits.data, self._study.resources, address)
             outbox.add(SweepStarted(self._study.question, self._study.text, _now()))
@@ -226,12 +242,12 @@ class _Sweep:
             try:
                 if runner is not None:
                     with closing(runner):
-                        self._train(outbox, recording, runner, quiet)
-                self._conclude(outbox)
+                        failure = self._train(outbox, recording, runner, quiet)
+                self._conclude(outbox, failure)
             finally:
                 left = self._drain(recording, quiet)
             trouble = recording.trouble if left else None
-        return Ending(left, trouble)
+        return Ending(failure, left, trouble)
 
     def _train(
         self,
@@ -239,7 +255,8 @@ class _Sweep:
         recording: Recording,
         runner: Runner,
         quiet: bool,
-    ) -> None:
+    ) -> str | None:
+        """Runs the loop; why it gave up, if it did."""
         study = self._study
         entry = PRUNERS[study.search.pruner.name]
         with progress(study.metric, quiet=quiet) as show:
@@ -248,7 +265,7 @@ class _Sweep:
                 recording.look_after()
                 show(standing)
 
-            Loop(
+            loop = Loop(
                 study=study,
                 search=self._search,
                 runner=runner,
@@ -257,11 +274,13 @@ class _Sweep:
                 watch=watch,
                 interrupts=self._interrupts,
                 best=self._search.best,
-            ).run()
+            )
+            loop.run()
+        return loop.trouble
 
-    def _conclude(self, outbox: Outbox) -> None:
+    def _conclude(self, outbox: Outbox, failure: str | None) -> None:
         """Looks at the test split for the winner of a study that has ended, and closes the run."""
-        if not self._interrupts():
+        if not self._interrupts() and not failure:
             winner.look(self._study, self._storage, self._folder, self._splits)
         results = read(self._folder)
         best, test = results.best, results.test
@@ -272,7 +291,8 @@ class _Sweep:
             tags["sweep.best"] = str(best.number)
         if test is not None:
             metrics |= {"test_accuracy": test["mean"], "test_accuracy_sd": test["sd"]}
-        state = "stopped" if self._interrupts() else "complete" if best else "failed"
+        done = best is not None and not failure
+        state = "stopped" if self._interrupts() else "complete" if done else "failed"
         outbox.add(SweepEnded(state, _now(), metrics, tags))
 
     def _drain(self, recording: Recording, quiet: bool) -> int:

@@ -13,7 +13,7 @@ from sweep import model
 from sweep.outbox import Outbox
 from sweep.records import Epochs, TrialEnded, TrialStarted
 from sweep.scheduling.runner import Advanced
-from sweep.search.trial import Trial
+from sweep.search.trial import State, Trial
 from sweep.spec import space
 from sweep.spec.study import Study
 from sweep.spec.study_file import dump
@@ -22,7 +22,7 @@ from trainer import checkpoint
 from trainer.config import Config
 from trainer.preprocessing import Fitted
 from trainer.rules import Section, build
-from trainer.training import State
+from trainer.training import State as TrainerState
 
 SHORT = {"batch_norm": "bn", "dropout": "p", "learning_rate": "lr", "batch_size": "batch"}
 """How the name of a run calls a number."""
@@ -63,7 +63,12 @@ class Logbook:
         self._outbox.add(Epochs(trial.number, first, outcome.history, _now()))
 
     def ended(
-        self, trial: Trial, state: Callable[[], State] | None, error: str | None, *, best: bool
+        self,
+        trial: Trial,
+        state: Callable[[], TrainerState] | None,
+        error: str | None,
+        *,
+        best: bool,
     ) -> None:
         """Records the end, after the weights are in their file."""
         kept = None
@@ -88,6 +93,20 @@ class Logbook:
                 metrics=_figures(trial),
                 error=error,
                 weights=str(kept.relative_to(self._folder.path)) if kept else None,
+            )
+        )
+
+    def left(self, trial: Trial) -> None:
+        """Records that a trial was interrupted; what a later run records of it stands."""
+        self._outbox.add(
+            TrialEnded(
+                trial=trial.number,
+                state=State.STOPPED,
+                epoch=trial.epoch,
+                at_ms=_now(),
+                reason="interrupted, to be gone on with",
+                value=trial.value if trial.values else None,
+                values=trial.values,
             )
         )
 

@@ -31,14 +31,15 @@ CREATE TABLE IF NOT EXISTS entries (
     id INTEGER PRIMARY KEY,
     trial INTEGER NOT NULL,
     kind TEXT NOT NULL,
-    fields TEXT NOT NULL,
-    history BLOB,
-    last_epoch INTEGER,
     late INTEGER NOT NULL,
     state TEXT NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'sent', 'refused')),
-    reason TEXT
+    reason TEXT,
+    last_epoch INTEGER,
+    fields TEXT NOT NULL,
+    history BLOB
 );
 CREATE INDEX IF NOT EXISTS pending ON entries (late, id) WHERE state = 'pending';
+CREATE INDEX IF NOT EXISTS refused ON entries (id) WHERE state = 'refused';
 CREATE INDEX IF NOT EXISTS of_trial ON entries (trial, id);
 CREATE UNIQUE INDEX IF NOT EXISTS one_start ON entries (trial) WHERE kind = 'TrialStarted';
 CREATE TABLE IF NOT EXISTS runs (

@@ -24,6 +24,17 @@ class Ladder:
     values: dict[int, dict[int, float]] = field(default_factory=dict)
     complete: set[int] = field(default_factory=set)
 
+    def seen_by(self, number: int, lag: int) -> "Ladder":
+        """The ladder with trial `number` and those up to `number - lag` alone."""
+        values = {
+            epoch: {
+                each: value for each, value in at.items() if each == number or each <= number - lag
+            }
+            for epoch, at in self.values.items()
+        }
+        complete = {each for each in self.complete if each <= number - lag}
+        return Ladder(self.maximize, values, complete)
+
     def record(self, number: int, epoch: int, value: float) -> None:
         """Keeps a trial's value at a rung."""
         self.values.setdefault(epoch, {})[number] = value

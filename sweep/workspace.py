@@ -63,11 +63,11 @@ class Workspace:
         Raises:
             UnknownStudy: it does not.
         """
-        folder = self.study(name)
-        if Path(name).name != name or not folder.file.exists():
-            known = ", ".join(each.name for each in self.studies()) or "none"
-            raise UnknownStudy(f"no study {name!r} in {self.path}; there: {known}")
-        return folder
+        known = {folder.name: folder for folder in self.studies()}
+        if name not in known:
+            there = ", ".join(known) or "none"
+            raise UnknownStudy(f"no study {name!r} in {self.path}; there: {there}")
+        return known[name]
 
     def studies(self) -> list["StudyFolder"]:
         """Every study in the workspace, by name."""

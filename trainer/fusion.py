@@ -56,13 +56,21 @@ class View:
                 axes[-1] = (axes[-1][0] * length, stride)
             elif length > 1:
                 axes.append((length, stride))
-        self.low: int = array.ctypes.data
+        self.low = int(array.__array_interface__["data"][0])
         self.high = self.low + array.itemsize + sum((n - 1) * step for n, step in axes)
         self.key: Key = (self.low, array.dtype.str, *axes)
 
     def touches(self, other: "View") -> bool:
         """Whether the two may share memory."""
         return self.low < other.high and other.low < self.high
+
+    def overlaps(self, others: Iterable["View"]) -> bool:
+        """Whether it may share memory with one of the others, but not as the same numbers."""
+        low, high, key = self.low, self.high, self.key
+        for other in others:  # noqa: SIM110 - the slow part of reading a program
+            if low < other.high and other.low < high and key != other.key:
+                return True
+        return False
 
     def oriented(self, swapped: bool) -> Array:
         """With three axes, the last two perhaps swapped."""
@@ -170,17 +178,13 @@ def _run_end(accesses: Sequence[Access], start: int) -> int:
         this = accesses[at]
         if this.frame is None or this.output is None or this.frame != frame:
             return at
-        if any(_conflict(each, other) for each in this.inputs for other in written):
-            return at
-        if any(_conflict(this.output, other) for other in (*read, *written, *this.inputs)):
-            return at
         read += this.inputs
+        if any(each.overlaps(written) for each in this.inputs) or this.output.overlaps(read):
+            return at
         written.append(this.output)
+        if this.output.overlaps(written):
+            return at
     return len(accesses)
-
-
-def _conflict(one: View, other: View) -> bool:
-    return one.touches(other) and one.key != other.key
 
 
 def _needed(view: View, following: Iterable[Access], scratch: Iterable[View]) -> bool:
@@ -188,8 +192,9 @@ def _needed(view: View, following: Iterable[Access], scratch: Iterable[View]) ->
     if not any(block.low <= view.low < block.high for block in scratch):
         return True
     for this in following:
-        if any(view.touches(each) for each in this.inputs):
-            return True
+        for each in this.inputs:
+            if view.touches(each):
+                return True
         if this.output is not None and view.touches(this.output):
             return this.output.key != view.key  # overwritten whole, or perhaps in part
     return False

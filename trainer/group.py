@@ -24,7 +24,7 @@ PIECE = 1 << 14
 LAYER_SAVING, NUMBER_SAVING = 6e-6, 1.5e-9
 """Seconds that compiled loops save a step, for each layer and for each parameter: rough figures."""
 
-FUSION_COST = 0.05
+FUSION_COST = 0.01
 """Seconds that must be saved to make up for reading the program and loading the loops."""
 
 LOGGED = 32
@@ -122,13 +122,11 @@ class Group:
         Returns:
             The mean loss and accuracy over the epoch's batches, in training mode, (R,) each.
         """
-        order = np.stack([self._stream(each, Purpose.ORDER, epoch) for each in self._replicates])
-        self._streams = [
-            generator(
-                seed=self._seed, purpose=Purpose.DROPOUT, replicate=each, epoch=epoch
-            ).bit_generator
-            for each in self._replicates
-        ]
+        streams = [self._stream(each, Purpose.ORDER, epoch) for each in self._replicates]
+        order = np.stack([stream.permutation(self.rows.count) for stream in streams])
+        if self._words.size:
+            streams = [self._stream(each, Purpose.DROPOUT, epoch) for each in self._replicates]
+            self._streams = [stream.bit_generator for stream in streams]
         done, start = (epoch - 1) * self.steps, 0
         loss = np.zeros(len(self._replicates))
         correct = np.zeros(len(self._replicates))
@@ -145,9 +143,8 @@ class Group:
             start = stop
         return loss / self.rows.count, correct / self.rows.count
 
-    def _stream(self, replicate: int, purpose: Purpose, epoch: int) -> Array:
-        stream = generator(seed=self._seed, purpose=purpose, replicate=replicate, epoch=epoch)
-        return stream.permutation(self.rows.count)
+    def _stream(self, replicate: int, purpose: Purpose, epoch: int) -> np.random.Generator:
+        return generator(seed=self._seed, purpose=purpose, replicate=replicate, epoch=epoch)
 
     def _set(self, rate: float, step: int) -> None:
         values = self._optimiser.scalars(self._training.optimizer, rate, step)
@@ -208,7 +205,10 @@ class Group:
     def _written_steps(self, sizes: list[int]) -> list[tuple["Step", int]]:
         """The epoch's steps in order, as runs of equal ones; steps of equal size are one object."""
         kept = Memory()
-        made = {rows: Step(self, kept, rows) for rows in sorted(set(sizes), reverse=True)}
+        made = {
+            rows: Step(self, kept, rows, min(LOGGED, sizes.count(rows)))
+            for rows in sorted(set(sizes), reverse=True)
+        }
         runs = [(rows, len(list(run))) for rows, run in itertools.groupby(sizes)]
         return [
             (made[rows], min(LOGGED, count - start))
@@ -236,7 +236,7 @@ class Group:
 class Step:
     """A training step with N rows for each replicate, and a log of what such steps have scored."""
 
-    def __init__(self, group: Group, kept: Memory, rows: int) -> None:
+    def __init__(self, group: Group, kept: Memory, rows: int, logged: int) -> None:
         self.rows = rows
         replicates, classes = len(group.gradient), group.net.classes
         dtype = group.gradient.dtype
@@ -244,10 +244,10 @@ class Step:
         self._target = kept.get(1, (replicates, classes, rows), dtype)
         self._shifted = kept.get(2, (replicates, classes, rows), dtype)
         self._sums = kept.get(3, (replicates, 1, rows), dtype)
-        self._labels = kept.get(4, (replicates, LOGGED, rows), np.int64)
-        self._targets = kept.get(5, (LOGGED, replicates, classes, rows), dtype)
-        self._all_shifted = kept.get(6, (LOGGED, replicates, classes, rows), dtype)
-        self._all_sums = kept.get(7, (LOGGED, replicates, 1, rows), dtype)
+        self._labels = kept.get(4, (replicates, logged, rows), np.int64)
+        self._targets = kept.get(5, (replicates, logged, classes, rows), dtype)
+        self._all_shifted = kept.get(6, (replicates, logged, classes, rows), dtype)
+        self._all_sums = kept.get(7, (replicates, logged, 1, rows), dtype)
         self._tape = group.write(rows, self._x, self._target, self._shifted, self._sums)
 
     def begin(self, rows: Rows, order: Array) -> Array:
@@ -262,7 +262,7 @@ class Step:
         labels = self._labels[:, :count]
         for replicate in range(replicates):
             np.take(rows.y[replicate], order[replicate], out=labels[replicate], mode="clip")
-        targets(labels.swapaxes(0, 1), 1 / self.rows, self._targets[:count])
+        targets(labels, 1 / self.rows, self._targets[:, :count])
         return np.ascontiguousarray(order.swapaxes(0, 1))
 
     def run(self, rows: Rows, index: Array, slot: int) -> None:
@@ -272,12 +272,12 @@ class Step:
         else:
             for x, chosen, place in zip(rows.x, index[slot], self._x, strict=True):
                 x.take(chosen, axis=0, out=place, mode="clip")
-        np.copyto(self._target, self._targets[slot])
+        np.copyto(self._target, self._targets[:, slot])
         self._tape.run()
-        np.copyto(self._all_shifted[slot], self._shifted)
-        np.copyto(self._all_sums[slot], self._sums)
+        np.copyto(self._all_shifted[:, slot], self._shifted)
+        np.copyto(self._all_sums[:, slot], self._sums)
 
     def score(self, count: int) -> tuple[Array, Array]:
         """The sum of the losses and the number of right answers in `count` steps, (R,) each."""
-        logged = (self._targets, self._all_shifted, self._all_sums)
-        return score(self._labels[:, :count], *(each[:count].swapaxes(0, 1) for each in logged))
+        logged = (self._labels, self._targets, self._all_shifted, self._all_sums)
+        return score(*(each[:, :count] for each in logged))

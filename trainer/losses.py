@@ -12,8 +12,8 @@ from trainer.arrays import Array
 from trainer.tape import Tape
 
 
-def softmax(tape: Tape, scores: Array, shifted: Array, sums: Array) -> Array:
-    """Writes e^(z - max z)/Σ on a tape.
+def exponentials(tape: Tape, scores: Array, shifted: Array, sums: Array) -> Array:
+    """Writes e^(z - max z) and its sums on a tape.
 
     Args:
         tape: where to write.
@@ -22,7 +22,7 @@ def softmax(tape: Tape, scores: Array, shifted: Array, sums: Array) -> Array:
         sums: receives Σ e^(z - max z) (R, 1, N), times N when training.
 
     Returns:
-        (R, K, N): the probabilities, over N when training: the mean loss then needs no scaling.
+        (R, K, N).
     """
     xp = tape.xp
     replicates, classes, rows = scores.shape
@@ -32,7 +32,17 @@ def softmax(tape: Tape, scores: Array, shifted: Array, sums: Array) -> Array:
     tape.add(xp.subtract, scores, largest, out=shifted)
     tape.add(xp.exp, shifted, out=odds)
     tape.add(xp.matmul, weights, odds, out=sums)
-    tape.add(xp.divide, odds, sums, out=odds)
+    return odds
+
+
+def softmax(tape: Tape, scores: Array, shifted: Array, sums: Array) -> Array:
+    """Writes the probabilities e^(z - max z)/Σ on a tape; arguments as for `exponentials`.
+
+    Returns:
+        (R, K, N): the probabilities, over N when training: the mean loss then needs no scaling.
+    """
+    odds = exponentials(tape, scores, shifted, sums)
+    tape.add(tape.xp.divide, odds, sums, out=odds)
     return odds
 
 
@@ -43,8 +53,8 @@ def cross_entropy(tape: Tape, scores: Array, target: Array, shifted: Array, sums
         tape: where to write.
         scores: z (R, K, N).
         target: y/N (R, K, N), see `targets`.
-        shifted: as for `softmax`.
-        sums: as for `softmax`.
+        shifted: as for `exponentials`.
+        sums: as for `exponentials`.
 
     Returns:
         (R, K, N).
@@ -61,7 +71,7 @@ def targets(labels: Array, weight: float, out: Array) -> None:
 
 
 def score(labels: Array, target: Array, shifted: Array, sums: Array) -> tuple[Array, Array]:
-    """Adds up what a tape with `softmax` has left behind, for each replicate.
+    """Adds up what a tape with `exponentials` has left behind, for each replicate.
 
     Args:
         labels: (R or 1, …, N).
@@ -72,13 +82,21 @@ def score(labels: Array, target: Array, shifted: Array, sums: Array) -> tuple[Ar
     Returns:
         The sum of the cross-entropies and the number of right answers, each (R,) in float64.
     """
-    replicates, rows = sums.shape[0], labels.shape[-1]
-    weight = float(target.max())
+    replicates, weight = sums.shape[0], float(target.max())
     logs = np.log(sums).reshape(replicates, 1, -1)
     # Dot products by BLAS: a reduction by NumPy adds in another order when R = 1.
     size = np.matmul(logs, np.ones((logs.shape[-1], 1), logs.dtype))[:, 0, 0].astype(float)
     size += logs.shape[-1] * math.log(weight)
     flat = target.reshape(target.shape[0], -1, 1)
     right = np.matmul(shifted.reshape(replicates, 1, -1), flat)[:, 0, 0].astype(float) / weight
-    correct = np.argmax(shifted, axis=-2) == labels
-    return size - right, correct.reshape(replicates, -1, rows).sum(axis=(1, 2)).astype(float)
+    return size - right, _correct(labels, target, shifted)
+
+
+def _correct(labels: Array, target: Array, shifted: Array) -> Array:
+    """How often the label has the largest score, the first of equals, for each replicate (R,)."""
+    largest = shifted == 0
+    if np.count_nonzero(largest) == shifted.size // shifted.shape[-2]:  # no ties: much faster
+        hits = largest & (target > 0)
+    else:
+        hits = np.argmax(shifted, axis=-2) == labels
+    return np.array([np.count_nonzero(each) for each in hits], dtype=float)

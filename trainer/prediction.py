@@ -6,7 +6,7 @@ import numpy as np
 
 from trainer.arrays import Array, Memory
 from trainer.config import Config
-from trainer.losses import score, softmax, targets
+from trainer.losses import exponentials, score, softmax, targets
 from trainer.network import Network, network
 from trainer.tape import Tape, Variable
 
@@ -36,7 +36,7 @@ class Evaluation:
             shifted = kept.get(0, scores.shape, tape.dtype)
             sums = kept.get(1, (tape.replicates, 1, rows), tape.dtype)
             target = kept.get(2, (len(labels), net.classes, rows), tape.dtype)
-            softmax(tape, scores, shifted, sums)
+            exponentials(tape, scores, shifted, sums)
             self._blocks.append((tape, labels, target, shifted, sums))
 
     def __call__(self) -> tuple[Array, Array]:

@@ -30,7 +30,11 @@ METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 SECONDS = ("epoch", "predict")
 
 CACHE = 4 << 20
-"""Bytes that replicates trained together may work on."""
+"""Bytes of parameters, gradients and moments that replicates trained together may have.
+
+Measured on processors with 1 MiB of second-level cache a core: at 0.3 MiB a replicate sixteen
+together are still the cheapest, at 0.8 MiB three to six, at 1.7 MiB two to four, at 3.7 MiB one.
+"""
 
 
 @dataclass(frozen=True)

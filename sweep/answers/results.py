@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from sweep.outbox import Outbox
 from sweep.search.storage import RECORD, Storage
@@ -99,7 +99,7 @@ def read(folder: StudyFolder) -> Results:
     study = check(load(folder.file))
     frozen: list[FrozenTrial] = []
     notes: dict[str, Any] = {}
-    if folder.trials.exists():
+    with suppress(FileNotFoundError):  # it was stored and never run
         storage = Storage(folder.trials, study.name)
         frozen, notes = storage.trials(), storage.notes()
     runs: dict[int | None, str] = {}
@@ -107,13 +107,16 @@ def read(folder: StudyFolder) -> Results:
     if folder.outbox.exists():
         with closing(Outbox(folder.outbox)) as outbox:
             runs, experiment = outbox.run_ids(), outbox.fact("experiment_id")
-    trials = [_trial(each, runs.get(each.number)) for each in frozen]
-    return Results(study, _state(study, trials, folder), trials, notes.get(TEST, []), experiment)
+    driven = folder.in_use()
+    trials = [_trial(each, runs.get(each.number), driven=driven) for each in frozen]
+    state = "running" if driven else _state(study, trials)
+    return Results(study, state, trials, notes.get(TEST, []), experiment)
 
 
-def _trial(frozen: FrozenTrial, run: str | None) -> TrialResult:
+def _trial(frozen: FrozenTrial, run: str | None, *, driven: bool) -> TrialResult:
+    """A trial; one that has not ended waits if no driver is there to run it."""
     record = frozen.user_attrs.get(RECORD, {})
-    running = State.RUNNING.value if frozen.state is TrialState.RUNNING else State.FAILED.value
+    running = (State.RUNNING if driven else State.WAITING).value
     steps = frozen.intermediate_values
     return TrialResult(
         number=frozen.number,
@@ -128,9 +131,7 @@ def _trial(frozen: FrozenTrial, run: str | None) -> TrialResult:
     )
 
 
-def _state(study: Study, trials: Sequence[TrialResult], folder: StudyFolder) -> str:
-    if folder.in_use():
-        return "running"
+def _state(study: Study, trials: Sequence[TrialResult]) -> str:
     done = sum(each.state in ("complete", "pruned", "failed") for each in trials)
     if done < study.target:
         return "interrupted"

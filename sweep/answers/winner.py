@@ -46,7 +46,7 @@ def _weights(
             return kept.arrays
     plain = study.config(best.params)
     epochs = int(plain["training"]["epochs"])
-    link = Link(best.number, plain, epochs, study.search.seed, study.replicates)
+    link = Link(best.number, plain, epochs, study.search.seed, study.replicates, study.threads)
     outcome, state = advance(link, splits.data, None)
     if isinstance(outcome, Raised) or state is None:
         raise RuntimeError(f"trial {best.number} could not be trained again")

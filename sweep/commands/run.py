@@ -70,20 +70,23 @@ def run(
 
 @click.command()
 @click.argument("name")
+@click.option("--trials", metavar="N|+N", help="How many trials to end with, or how many more.")
 @click.option("--address", metavar="ADDRESS", help="A Ray cluster; else $RAY_ADDRESS, else here.")
 @workspace_option
 @json_option
-def resume(name: str, address: str | None, folder: str | None, as_json: bool) -> None:
-    """Go on with the study NAME where it was interrupted.
+def resume(
+    name: str, trials: str | None, address: str | None, folder: str | None, as_json: bool
+) -> None:
+    """Go on with the study NAME where it was interrupted, or extend it.
 
     \b
     Example:
-      python -m sweep resume digits
+      python -m sweep resume digits --trials +50
     """
     from sweep import driver
 
     with _told():
-        finished = driver.resume(name, address=address, folder=folder, quiet=as_json)
+        finished = driver.resume(name, trials=trials, address=address, folder=folder, quiet=as_json)
     _tell(finished, folder, as_json)
 
 
@@ -107,14 +110,17 @@ def _tell(finished: "Finished", folder: str | None, as_json: bool) -> None:
         print_json(results.full())
     else:
         summary(results, finished.seconds, folder)
-    if finished.left:
-        why = f" ({finished.trouble})" if finished.trouble else ""
+    ending = finished.ending
+    if ending.left:
+        why = f" ({ending.trouble})" if ending.trouble else ""
         click.echo(
-            f"MLflow has not got {finished.left} records{why}; they are kept. "
+            f"MLflow has not got {ending.left} records{why}; they are kept. "
             f"Send them with: python -m sweep resume {results.study.name}",
             err=True,
         )
     if finished.interrupted:
         leave(INTERRUPTED)
+    if ending.failure:
+        raise Mistake(f"gave up: {ending.failure}", 1)
     if results.best is None:
         raise Mistake("no trial completed", 1)

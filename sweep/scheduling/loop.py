@@ -34,6 +34,10 @@ class Search(Protocol):
     def wanted(self) -> int:
         """How many more trials must end."""
 
+    @property
+    def upcoming(self) -> int:
+        """The number of the next trial that is new."""
+
     def ask(self) -> Trial | None:
         """The next trial, or None when there are no more."""
 
@@ -69,6 +73,9 @@ class Records(Protocol):
         `best` says that no complete trial so far is better.
         """
 
+    def left(self, trial: Trial) -> None:
+        """A trial was left where it stands; a later run goes on with it."""
+
 
 @dataclass
 class Standing:
@@ -91,7 +98,10 @@ class Loop:
     """One sweep over a study; `run` returns when the study has its trials or was stopped.
 
     `interrupts` says how often the user asked to stop: after the first time no trial starts, after
-    the second those that run are stopped.
+    the second those that run are left for a later run. `trouble` says why the loop gave up.
+
+    With `search.reproducible` trial n starts when trials 0 … n - lag have ended, and its pruning
+    sees just these, so that neither depends on what was quicker.
     """
 
     study: Study
@@ -105,6 +115,8 @@ class Loop:
     best: Trial | None = None
     lost: int = 0
     fresh: int = 0
+    trouble: str | None = None
+    _failures: int = 0
     _active: dict[int, Trial] = field(default_factory=dict)
     _ready: deque[Trial] = field(default_factory=deque)
     _exhausted: bool = False
@@ -116,9 +128,9 @@ class Loop:
         while True:
             late = limit is not None and self.clock() - started >= limit
             interrupts = self.interrupts()
-            going_on = not interrupts and not late
+            going_on = not (interrupts or late or self.trouble)
             if interrupts > 1:
-                self._stop_all()
+                self._leave_all()
             elif going_on:
                 self._fill()
             if not self._active:
@@ -157,7 +169,7 @@ class Loop:
 
     def _ask(self) -> bool:
         pending = len(self._active) + len(self._ready)
-        if self._exhausted or self.search.wanted <= pending:
+        if self._exhausted or self.search.wanted <= pending or self._too_far_ahead():
             return False
         trial = self.search.ask()
         if trial is None:
@@ -168,6 +180,12 @@ class Loop:
         self._ready.append(trial)
         return True
 
+    def _too_far_ahead(self) -> bool:
+        if not self.study.lag:
+            return False
+        seen = self.search.upcoming - self.study.lag
+        return any(number <= seen for number in self._active)
+
     def _submit(self, trial: Trial) -> None:
         trial.happens(Event.SUBMIT)
         self.runner.submit(
@@ -177,6 +195,7 @@ class Loop:
                 trial.next_rung(),
                 self.study.search.seed,
                 self.study.replicates,
+                self.study.threads,
             )
         )
 
@@ -214,12 +233,17 @@ class Loop:
         self.search.report(trial)
         if outcome.finished:
             self._end(trial, Event.FINISH)
-        elif self.pruner.keeps(trial.number, trial.epoch, self.search.ladder):
+        elif self.pruner.keeps(trial.number, trial.epoch, self._ladder(trial)):
             trial.happens(Event.ADVANCE)
             self._submit(trial)
         else:
             pruner = self.study.search.pruner.name
             self._end(trial, Event.PRUNE, f"{pruner} at epoch {trial.epoch}")
+
+    def _ladder(self, trial: Trial) -> Ladder:
+        """What the pruning of a trial may depend on."""
+        ladder, lag = self.search.ladder, self.study.lag
+        return ladder.seen_by(trial.number, lag) if lag else ladder
 
     def _leads(self, trial: Trial) -> bool:
         if self.best is None:
@@ -239,10 +263,15 @@ class Loop:
         self.search.end(trial)
         self.runner.forget(trial.number)
         self.fresh += 1
+        self._failures += trial.state is State.FAILED
+        if self._failures >= self.study.search.max_failures:
+            self.trouble = f"{self._failures} trials failed (search.max_failures)"
         if best:
             self.best = trial
         del self._active[trial.number]
 
-    def _stop_all(self) -> None:
-        for trial in list(self._active.values()):
-            self._end(trial, Event.STOP, "stopped by the user")
+    def _leave_all(self) -> None:
+        for trial in self._active.values():
+            self.records.left(trial)
+            self.runner.forget(trial.number)
+        self._active.clear()

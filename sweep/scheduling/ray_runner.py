@@ -53,7 +53,7 @@ class RayRunner:
                 )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise RayUnavailable(f"Ray at {address or 'this machine'}: {error}") from error
-        task = ray.remote(max_retries=0, num_returns=2)(_work)
+        task = ray.remote(max_retries=0, num_returns=2)(advance)
         self._task = task.options(num_cpus=resources.cpu, num_gpus=resources.gpu)
         self._data = ray.put(data)
         self._states: dict[int, Any] = {}
@@ -139,19 +139,3 @@ class RayRunner:
 def _fitting(node: dict[str, float], resources: Resources) -> int:
     fits = int(node.get("CPU", 0) / resources.cpu + 1e-9)
     return min(fits, int(node.get("GPU", 0) / resources.gpu + 1e-9)) if resources.gpu else fits
-
-
-_limited = False
-
-
-def _work(link: Link, data: Data, state: State | None) -> tuple[Outcome, State | None]:
-    """What a worker does: one BLAS thread for each core of the task, then the link."""
-    global _limited
-    if not _limited:
-        import ray
-        from threadpoolctl import threadpool_limits
-
-        cores = ray.get_runtime_context().get_assigned_resources().get("CPU", 1)
-        threadpool_limits(max(1, int(cores)))
-        _limited = True
-    return advance(link, data, state)

@@ -8,10 +8,12 @@ import traceback
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from trainer.config import Config
 from trainer.data import Data
@@ -21,13 +23,17 @@ from trainer.training import State, train
 
 @dataclass(frozen=True)
 class Link:
-    """What to train: a trial's plain configuration, up to `until` completed epochs."""
+    """What to train: a trial's plain configuration, up to `until` completed epochs.
+
+    `threads` is how many BLAS may use: part of the link, because the bits depend on it.
+    """
 
     number: int
     config: Mapping[str, Any]
     until: int
     seed: int
     replicates: int
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -93,9 +99,10 @@ def advance(link: Link, data: Data, state: State | None) -> tuple[Advanced | Rai
     """Trains one link. An exception comes back as `Raised`, with the state as it was."""
     try:
         config = build(Config, link.config)
-        progress = train(
-            config, data, state, link.until, seed=link.seed, replicates=link.replicates
-        )
+        with _pools().limit(limits=link.threads):
+            progress = train(
+                config, data, state, link.until, seed=link.seed, replicates=link.replicates
+            )
     except Exception:
         return Raised(link.number, traceback.format_exc()), state
     seconds = progress.history["epoch_seconds"][:, 0]
@@ -109,6 +116,12 @@ def advance(link: Link, data: Data, state: State | None) -> tuple[Advanced | Rai
         float(seconds.sum()),
     )
     return outcome, progress.state
+
+
+@cache
+def _pools() -> ThreadpoolController:
+    """The thread pools of the libraries in this process; finding them takes milliseconds."""
+    return ThreadpoolController()
 
 
 class LocalRunner:

@@ -12,7 +12,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import optuna
@@ -35,16 +35,21 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 Params = dict[str, space.Scalar]
 
 
+class Result(NamedTuple):
+    """How a trial ended: Optuna's state, its value if it is complete, its values at rungs."""
+
+    state: TrialState
+    value: float | None
+    reports: Mapping[int, float]
+
+
 class Sampler(Protocol):
     """Chooses configurations. Used from one thread; trials are asked for in number order."""
 
     def ask(self, number: int) -> Params | None:
         """The parameters of trial `number`; None when the design is exhausted."""
 
-    def report(self, number: int, epoch: int, value: float) -> None:
-        """Hears a value at a rung."""
-
-    def tell(self, number: int, state: TrialState, value: float | None) -> None:
+    def tell(self, number: int, result: Result) -> None:
         """Hears how a trial ended."""
 
 
@@ -72,48 +77,57 @@ def seeded(*key: int) -> int:
 
 
 class OptunaSampler:
-    """One of Optuna's samplers on a study in memory."""
+    """One of Optuna's samplers on a study in memory.
+
+    With `search.reproducible`, suggestion n sees exactly the results of trials 0 … n - lag and the
+    configurations of those after them, whenever their results came in.
+    """
 
     def __init__(
         self, study: Study, sampler: Callable[[int], BaseSampler], past: Sequence[FrozenTrial]
     ) -> None:
         self._template = study.template
         self._seed = study.search.seed
+        self._lag = study.lag
         self._sampler = sampler
         self._study = optuna.create_study(direction="maximize" if study.maximize else "minimize")
-        self._study.add_trials([_unreported(each) for each in past])
-        self._asked = {
-            each.number: optuna.Trial(self._study, each._trial_id)
-            for each in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        }
+        self._results: dict[int, Result] = {}
+        for number, trial in enumerate(past):
+            if trial.state.is_finished():
+                value = trial.value if trial.state is TrialState.COMPLETE else None
+                self._results[number] = Result(trial.state, value, trial.intermediate_values)
+            self._study.add_trial(_running(trial))
 
     def ask(self, number: int) -> Params:
         """Asks a sampler seeded by the trial's number."""
+        for each in [each for each in self._results if each <= number - self._lag]:
+            self._take_in(each, self._results.pop(each))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._study.sampler = self._sampler(seeded(self._seed, number))
         trial = self._study.ask()
         assert trial.number == number
-        self._asked[number] = trial
         space.resolve(self._template, lambda parameter: _suggest(trial, parameter))
         return dict(trial.params)
 
-    def report(self, number: int, epoch: int, value: float) -> None:
-        """Reports the value as the trial's own at that step."""
-        self._asked[number].report(value, epoch)
+    def tell(self, number: int, result: Result) -> None:
+        """Keeps the result until a suggestion may see it."""
+        self._results[number] = result
 
-    def tell(self, number: int, state: TrialState, value: float | None) -> None:
+    def _take_in(self, number: int, result: Result) -> None:
         """Tells Optuna; a pruned trial counts with its values at rungs."""
-        trial = self._asked.pop(number)
-        self._study.tell(trial, value if state is TrialState.COMPLETE else None, state)
+        storage = self._study._storage
+        trial = storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
+        for epoch, value in result.reports.items():
+            storage.set_trial_intermediate_value(trial, epoch, value)
+        self._study.tell(number, result.value, result.state)
 
 
-def _unreported(past: FrozenTrial) -> FrozenTrial:
-    """A past trial; one that is to be trained again has reported nothing yet."""
-    if past.state is not TrialState.RUNNING:
-        return past
+def _running(past: FrozenTrial) -> FrozenTrial:
+    """A past trial as it was when it started."""
     anew = copy.copy(past)
-    anew.intermediate_values = {}
+    anew.state, anew.values, anew.datetime_complete = TrialState.RUNNING, None, None
+    anew.intermediate_values, anew.user_attrs, anew.system_attrs = {}, {}, {}
     return anew
 
 
@@ -160,10 +174,7 @@ class Design:
             self._taken[key] -= 1
         return None
 
-    def report(self, number: int, epoch: int, value: float) -> None:
-        """Changes nothing."""
-
-    def tell(self, number: int, state: TrialState, value: float | None) -> None:
+    def tell(self, number: int, result: Result) -> None:
         """Changes nothing."""
 
 

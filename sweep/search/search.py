@@ -51,6 +51,11 @@ class Search:
         done = sum(self.counts[each] for each in (State.COMPLETE, State.PRUNED, State.FAILED))
         return max(0, self._study.target - done)
 
+    @property
+    def upcoming(self) -> int:
+        """The number of the next trial that the sampler is asked for."""
+        return self._next
+
     def _best(self, past: list[FrozenTrial]) -> Trial | None:
         sign = -1 if self._study.maximize else 1
         complete = [each for each in past if each.state is TrialState.COMPLETE]
@@ -82,14 +87,19 @@ class Search:
     def report(self, trial: Trial) -> None:
         """Hears the value of a trial at the rung that it has reached."""
         self._storage.report(trial.number, trial.epoch, trial.value)
-        self._sampler.report(trial.number, trial.epoch, trial.value)
         self.ladder.record(trial.number, trial.epoch, trial.value)
 
     def end(self, trial: Trial) -> None:
         """Hears that a trial has ended."""
         self._storage.end(trial)
         complete = trial.state is State.COMPLETE
-        self._sampler.tell(trial.number, STATES[trial.state], trial.value if complete else None)
+        reports = {
+            epoch: values[trial.number]
+            for epoch, values in self.ladder.values.items()
+            if trial.number in values
+        }
+        result = samplers.Result(STATES[trial.state], trial.value if complete else None, reports)
+        self._sampler.tell(trial.number, result)
         self.counts[trial.state] += 1
         if complete:
             self.ladder.complete.add(trial.number)

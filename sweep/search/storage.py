@@ -47,7 +47,10 @@ class Storage:
         self._journal = Journal(path)
         self._storage = JournalStorage(self._journal)
         if maximize is None:
-            self._study = optuna.load_study(study_name=study, storage=self._storage)
+            try:
+                self._study = optuna.load_study(study_name=study, storage=self._storage)
+            except KeyError:  # its making was cut off
+                raise FileNotFoundError(path) from None
         else:
             self._study = optuna.create_study(
                 study_name=study,

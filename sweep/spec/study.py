@@ -21,6 +21,7 @@ from trainer.rules import (
     UNREAD,
     Choice,
     ConfigError,
+    Flag,
     Integer,
     Optional,
     Problem,
@@ -110,6 +111,13 @@ class Search:
     seed: int = setting(0, Integer(0), "of the search, the splits and every replicate")
     timeout: float | None = setting(
         None, Optional(Real(0, open_low=True)), "seconds after which no new trial starts"
+    )
+    max_failures: int = setting(10, Integer(1), "failed trials after which a run gives up")
+    reproducible: bool = setting(
+        False, Flag(), "makes the study a function of its file, whatever the workers do"
+    )
+    lag: int = setting(
+        8, Integer(1), "with reproducible: how many trials a suggestion or a pruning lags behind"
     )
 
 
@@ -205,6 +213,19 @@ class Study:
         if self.search.sampler.name not in DESIGNS:
             return self.search.trials
         return min(self.search.trials, space.count(self.template))
+
+    @property
+    def threads(self) -> int:
+        """How many BLAS threads a link may use: one for each core."""
+        return max(1, int(self.resources.cpu))
+
+    @property
+    def lag(self) -> int:
+        """How many numbers lie between a trial and the last result that it may depend on.
+
+        0 says that it may depend on whatever is known.
+        """
+        return self.search.lag if self.search.reproducible else 0
 
     def parameters(self) -> list[space.Parameter]:
         """The search space, conditional parameters included."""

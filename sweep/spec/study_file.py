@@ -49,6 +49,14 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        # Unicode's own line breaks would be read back as plain ones, were they not escaped.
+        style = '"' if re.search("[\x85\u2028\u2029]", text) else None
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+
 
 _Loader.yaml_implicit_resolvers = {}  # none of YAML 1.1's
 for _type, _pattern in {

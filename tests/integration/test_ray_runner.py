@@ -127,7 +127,7 @@ def _busy_worker() -> int:
     workers = [
         each
         for each in psutil.process_iter(["cmdline"])
-        if any("ray::_work" in part for part in each.info["cmdline"] or [])
+        if any("ray::advance" in part for part in each.info["cmdline"] or [])
     ]
     for each in workers:
         each.cpu_percent()

@@ -10,7 +10,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from sweep.search.samplers import OptunaSampler, Params, Sampler, distribution, make
+from sweep.search.samplers import OptunaSampler, Params, Result, Sampler, distribution, make
 from sweep.spec import space
 from sweep.spec.study import Study, check
 from trainer.config import Config
@@ -40,12 +40,13 @@ def play(sampler: Sampler, trials: int) -> Iterator[Params]:
             yield params
         if number >= 2:
             ended = number - 2
-            if ended % 5:
-                sampler.report(ended, 1, value(asked[ended]))
+            found = value(asked[ended])
+            reports = {1: found} if ended % 5 else {}
             if ended % 3:
-                sampler.tell(ended, TrialState.COMPLETE, value(asked[ended]))
+                sampler.tell(ended, Result(TrialState.COMPLETE, found, reports))
             else:
-                sampler.tell(ended, TrialState.PRUNED if ended % 2 else TrialState.FAIL, None)
+                state = TrialState.PRUNED if ended % 2 else TrialState.FAIL
+                sampler.tell(ended, Result(state, None, reports))
 
 
 def past_trial(study: Study, params: Params, state: TrialState, found: float) -> FrozenTrial:
@@ -146,7 +147,7 @@ def test_tpe_learns_how_parameters_go_together() -> None:
     for number in range(150, 210):
         asked = sampler.ask(number)
         assert asked is not None
-        sampler.tell(number, TrialState.FAIL, None)
+        sampler.tell(number, Result(TrialState.FAIL, None, {}))
         points.append([asked["model.dropout"], asked["training.learning_rate"]])
     assert np.corrcoef(np.array(points).T)[0, 1] > 0.8
 
@@ -170,10 +171,9 @@ def test_a_pruned_trial_counts_with_its_values_at_rungs(digits: dict[str, Any]) 
     sampler = make(searched(digits, "tpe"), [])
     assert isinstance(sampler, OptunaSampler)
     sampler.ask(0)
-    sampler.report(0, 1, 0.25)
-    sampler.report(0, 3, 0.5)
-    sampler.tell(0, TrialState.PRUNED, None)
-    (trial,) = sampler._study.get_trials()
+    sampler.tell(0, Result(TrialState.PRUNED, None, {1: 0.25, 3: 0.5}))
+    sampler.ask(1)
+    trial, _ = sampler._study.get_trials()
     assert trial.state is TrialState.PRUNED
     assert trial.intermediate_values == {1: 0.25, 3: 0.5}
 

@@ -164,6 +164,8 @@ def test_a_last_line_of_zeros_is_mended(path: Path) -> None:
 
 def test_a_study_whose_making_was_cut_off_is_made_again(path: Path) -> None:
     path.touch()
+    with pytest.raises(FileNotFoundError):
+        Storage(path, "s")
     assert Storage(path, "s", maximize=True).trials() == []
     path.write_bytes(path.read_bytes()[:20])
     assert Storage(path, "s", maximize=True).trials() == []
