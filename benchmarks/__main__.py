@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks.report import Row, machine, written
 
 BENCHMARKS = {
+    "start": "how long a newcomer waits, and what workers cost in memory",
     "trainer": "the trainer against PyTorch, scikit-learn and its own matrix products",
 }
 """What there is to measure: each a module with `run(quick) -> (rows, facts about the machine)`."""

@@ -10,7 +10,6 @@ import copy
 import functools
 import math
 import warnings
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -25,8 +24,6 @@ from optuna.distributions import (
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from sweep.search.storage import RECORD
-from sweep.search.trial import State
 from sweep.spec import space
 from sweep.spec.study import Study
 
@@ -67,7 +64,7 @@ def make(study: Study, past: Sequence[FrozenTrial]) -> Sampler:
     """The sampler that a study names, with the trials of the study so far."""
     name = study.search.sampler.name
     if name in DESIGNS:
-        return Design(DESIGNS[name](study), past)
+        return Design(DESIGNS[name](study))
     return OptunaSampler(study, SAMPLERS[name], past)
 
 
@@ -154,32 +151,17 @@ SAMPLERS: Mapping[str, Callable[[int], BaseSampler]] = {
 
 
 class Design:
-    """Points that are known before the first trial, asked for in their order.
+    """Points that are known before the first trial: trial n is the n-th of them."""
 
-    A point whose trial the user stopped is asked for again.
-    """
-
-    def __init__(self, point: Callable[[int], Params | None], past: Sequence[FrozenTrial]) -> None:
+    def __init__(self, point: Callable[[int], Params | None]) -> None:
         self._point = point
-        self._index = 0
-        self._taken = Counter(frozenset(each.params.items()) for each in past if not _stopped(each))
 
     def ask(self, number: int) -> Params | None:
-        """The first point that no trial has had."""
-        while (params := self._point(self._index)) is not None:
-            self._index += 1
-            key = frozenset(params.items())
-            if not self._taken[key]:
-                return params
-            self._taken[key] -= 1
-        return None
+        """The point of that number."""
+        return self._point(number)
 
     def tell(self, number: int, result: Result) -> None:
         """Changes nothing."""
-
-
-def _stopped(past: FrozenTrial) -> bool:
-    return past.state is TrialState.FAIL and past.user_attrs[RECORD]["state"] == State.STOPPED
 
 
 def _grid(study: Study) -> Callable[[int], Params | None]:

@@ -3,6 +3,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,7 +42,8 @@ class FakeSearch:
     def __init__(self, calls: list[Call], study: Study, points: int) -> None:
         self._calls = calls
         self._target = study.target
-        self._numbers = iter(range(points))
+        self._points = points
+        self.upcoming = 0
         self.ladder = Ladder(study.maximize)
         self.counts = dict.fromkeys(State, 0)
         self.trials: list[Trial] = []
@@ -52,9 +54,10 @@ class FakeSearch:
         return self._target - done
 
     def ask(self) -> Trial | None:
-        number = next(self._numbers, None)
-        if number is None:
+        number = self.upcoming
+        if number == self._points:
             return None
+        self.upcoming += 1
         self._calls.append(("ask", number))
         self.trials.append(Trial(number, {}, {"training": {"epochs": EPOCHS}}))
         return self.trials[-1]
@@ -161,6 +164,10 @@ class FakeRecords:
         if best:
             self.best.append(trial.number)
 
+    def left(self, trial: Trial) -> None:
+        assert not trial.ended
+        self.calls.append(("left", trial.number))
+
 
 class Sweep:
     """A loop among fakes, and everything that can be seen of it."""
@@ -177,12 +184,12 @@ class Sweep:
         interrupts: Callable[["Sweep"], int] = lambda sweep: 0,
         best: Trial | None = None,
         direction: str = "maximize",
-        timeout: float | None = None,
+        **search: Any,
     ) -> None:
         study = check(
             {
                 "name": "a",
-                "search": {"trials": trials, "pruner": "asha", "timeout": timeout},
+                "search": {"trials": trials, "pruner": "asha", **search},
                 "training": {"epochs": EPOCHS},
                 "objective": {"direction": direction},
             }
@@ -210,9 +217,9 @@ class Sweep:
         assert self.runner.most <= self.runner.size + 1
         started = [number for call, number in self.calls if call == "start"]
         assert started == sorted(set(started))
-        assert set(self.records.endings) == set(started)
-        assert set(self.of("forget")) == set(started)
-        assert all(trial.ended for trial in self.search.trials if trial.number in started)
+        assert sorted([*self.records.endings, *self.of("left")]) == started
+        assert sorted(self.of("forget")) == started
+        assert all(self.search.trials[number].ended for number in self.records.endings)
         assert all(standing.running <= self.runner.size + 1 for standing in self.standings)
         assert [standing.running for standing in self.standings].index(0) == (
             len(self.standings) - 1
@@ -318,6 +325,47 @@ def test_slots_may_come_and_go() -> None:
     assert sweep.states() == [State.COMPLETE] * 20
 
 
+# Reproducible sweeps
+
+
+def reproducible(slots: int, seed: int, lag: int = 4) -> Sweep:
+    """A sweep of trials with fixed values and, by the seed, random durations."""
+    scores = np.random.default_rng(0).random(60)
+    seconds = np.random.default_rng(seed).lognormal(0, 1.5, (60, EPOCHS + 1))
+    return Sweep(
+        lambda link: advanced(link, scores[link.number]),
+        trials=60,
+        slots=slots,
+        pruner=Asha(3, 1),
+        seconds=lambda link: float(seconds[link.number, link.until]),
+        reproducible=True,
+        lag=lag,
+    ).run()
+
+
+def test_what_becomes_of_a_trial_does_not_depend_on_what_was_quicker() -> None:
+    endings = reproducible(1, 0).records.endings
+    assert {state for state, _, _ in endings.values()} == {State.COMPLETE, State.PRUNED}
+    for slots, seed in ((2, 1), (3, 2), (8, 3), (8, 4)):
+        assert reproducible(slots, seed).records.endings == endings
+    assert reproducible(3, 2, lag=8).records.endings != endings  # it is part of the study
+
+
+@pytest.mark.parametrize("lag", [1, 2, 5])
+def test_a_trial_waits_for_those_that_it_may_depend_on(lag: int) -> None:
+    sweep = reproducible(8, 0, lag)
+    ended: set[int] = set()
+    ahead = []
+    for call, number in sweep.calls:
+        if call == "ended":
+            ended.add(number)
+        elif call == "ask":
+            assert set(range(number - lag + 1)) <= ended
+            ahead.append(number - len(ended))
+    assert max(ahead) == lag - 1
+    assert max(standing.running for standing in sweep.standings) == lag
+
+
 # Ends of trials
 
 
@@ -336,6 +384,20 @@ def test_a_sweep_of_failures_ends() -> None:
     sweep = Sweep(lambda link: Raised(link.number, "no"), trials=5).run()
     assert sweep.states() == [State.FAILED] * 5
     assert sweep.records.best == []
+    assert sweep.loop.trouble is None
+
+
+def test_a_sweep_gives_up_after_too_many_failures() -> None:
+    def respond(link: Link) -> Outcome:
+        return Raised(link.number, "no") if link.number % 2 else advanced(link)
+
+    sweep = Sweep(respond, trials=100, slots=2, max_failures=4).run()
+    failed = sweep.states().count(State.FAILED)
+    assert sweep.loop.trouble == f"{failed} trials failed (search.max_failures)"
+    assert 4 <= failed <= 5  # what ran was settled
+    assert len(sweep.states()) <= 11
+    at = sweep.calls.index(("end", 7))  # the fourth
+    assert "start" not in {call for call, _ in sweep.calls[at:]}
 
 
 def losing(times: int) -> Respond:
@@ -493,22 +555,23 @@ def test_an_interrupt_lets_running_trials_finish() -> None:
     assert not sweep.standings[0].stopping
 
 
-def test_a_second_interrupt_stops_running_trials_at_once() -> None:
+def test_a_second_interrupt_leaves_running_trials_for_a_later_run() -> None:
     sweep = Sweep(
         trials=10,
         slots=2,
         pruner=Asha(3, 1),
         interrupts=lambda sweep: 2 * int(len(sweep.of("advanced")) >= 4),
     ).run()
-    stopped = [n for n, state in enumerate(sweep.states()) if state is State.STOPPED]
-    assert stopped
-    for number in stopped:
-        assert sweep.records.endings[number] == (State.STOPPED, "stopped by the user", None)
-        assert sweep.about(number)[-3:] == ["ended", "end", "forget"]
-        assert number not in sweep.records.weights
+    left = sweep.of("left")
+    assert 1 <= len(left) <= 3
+    for number in left:
+        assert sweep.about(number)[-2:] == ["left", "forget"]
+        assert "end" not in sweep.about(number)  # for the storage it runs still
     at = [index for index, (call, _) in enumerate(sweep.calls) if call == "advanced"][3]
-    assert {call for call, _ in sweep.calls[at + 4 :]} <= {"submit", "ended", "end", "forget"}
-    assert sweep.runner.now <= 4.0
+    settled = next(i for i, (call, _) in enumerate(sweep.calls) if call == "left")
+    assert settled - at <= 5  # the fourth link is settled, and no more
+    assert {call for call, _ in sweep.calls[settled:]} == {"left", "forget"}
+    assert sweep.standings[-1].running == 0
 
 
 def test_an_interrupt_before_the_first_trial() -> None:

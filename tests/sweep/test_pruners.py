@@ -173,6 +173,20 @@ def test_a_trial_without_a_number_does_not_go_on(pruner: Pruner) -> None:
     assert not pruner.keeps(0, 9, ladder)
 
 
+def test_a_ladder_as_a_trial_may_see_it() -> None:
+    ladder = Ladder(maximize=False)
+    for number in range(8):
+        ladder.record(number, 1, number / 10)
+    for number in (0, 4, 5, 7):
+        ladder.record(number, 3, number / 100)
+    ladder.complete |= {0, 4, 5}
+    assert ladder.seen_by(7, 3) == Ladder(
+        maximize=False,
+        values={1: {0: 0.0, 1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4, 7: 0.7}, 3: {0: 0.0, 4: 0.04, 7: 0.07}},
+        complete={0, 4},
+    )
+
+
 def test_the_bracket_of_a_trial_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A decision among many trials must not cost a draw for each of them."""
     draws = []

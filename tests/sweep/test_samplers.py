@@ -178,6 +178,72 @@ def test_a_pruned_trial_counts_with_its_values_at_rungs(digits: dict[str, Any]) 
     assert trial.intermediate_values == {1: 0.25, 3: 0.5}
 
 
+def test_tpe_learns_how_the_parameters_of_a_technique_go_together() -> None:
+    """Those that are there in some trials only are sampled jointly as well."""
+    beta = {"low": 0.0, "high": 0.9}
+    study = check(
+        {
+            "name": "a",
+            "training": {
+                "optimizer": {"choose": ["sgd", {"adam": {"beta1": beta, "beta2": beta}}]}
+            },
+        }
+    )
+    chance = np.random.default_rng(0)
+    past = []
+    for number in range(200):
+        params: Params = {"training.optimizer": "sgd"}
+        away = 1.0
+        if number % 2:
+            first, second = map(float, chance.uniform(0, 0.9, 2))
+            params = {
+                "training.optimizer": "adam",
+                "training.optimizer.adam.beta1": first,
+                "training.optimizer.adam.beta2": second,
+            }
+            away = abs(first - second)
+        past.append(past_trial(study, params, TrialState.COMPLETE, -away))
+    sampler = make(study, past)
+    points = []
+    for number in range(200, 250):
+        asked = sampler.ask(number)
+        assert asked is not None
+        sampler.tell(number, Result(TrialState.FAIL, None, {}))
+        if asked["training.optimizer"] == "adam":
+            points.append([asked[f"training.optimizer.adam.{name}"] for name in ("beta1", "beta2")])
+    assert len(points) > 20
+    assert np.corrcoef(np.array(points, dtype=float).T)[0, 1] > 0.8
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes"])
+def test_reproducible_suggestions_do_not_depend_on_what_was_quicker(
+    digits: dict[str, Any], sampler: str
+) -> None:
+    def play_in(order: np.random.Generator, study: Study) -> list[Params]:
+        """Which trial ends next is drawn; n starts when all up to n - 4 have ended."""
+        found, running, one = list[Params](), list[int](), make(study, [])
+        for number in range(24):
+            while running and (running[0] <= number - 4 or order.random() < 0.4):
+                late = running[0] <= number - 4
+                ended = running.pop(0 if late else order.integers(len(running)))
+                score = value(found[ended])
+                one.tell(ended, Result(TrialState.COMPLETE, score, {1: score}))
+            params = one.ask(number)
+            assert params is not None
+            found.append(params)
+            running.append(number)
+        return found
+
+    fields = {"sampler": sampler, "trials": 100}
+    strict = check({**digits, "search": {**fields, "reproducible": True, "lag": 4}})
+    first = play_in(np.random.default_rng(0), strict)
+    for seed in range(1, 4):
+        assert play_in(np.random.default_rng(seed), strict) == first
+    loose = check({**digits, "search": fields})
+    runs = {repr(play_in(np.random.default_rng(seed), loose)) for seed in range(4)}
+    assert len(runs) > 1
+
+
 # Designs
 
 

@@ -232,32 +232,6 @@ def test_a_design_is_exhausted(tmp_path: Path, make_study: MakeStudy, sampler: s
     assert (again.wanted, again.ask()) == (0, None)
 
 
-@pytest.mark.parametrize("sampler", ["grid", "factorial", "qmc"])
-def test_a_point_that_the_user_stopped_comes_again(
-    tmp_path: Path, make_study: MakeStudy, sampler: str
-) -> None:
-    study = make_study(**DESIGN, search={"sampler": sampler, "trials": 10})
-    folder = Folder(tmp_path, study)
-    search = folder.search()
-    events = [Event.FINISH, Event.STOP, Event.PRUNE, Event.STOP, Event.RAISE]
-    ended = [run(search, event).params for event in events]
-    lost = [ended[1], ended[3]]
-    again = folder.search()
-    assert again.wanted == 7
-    assert [run(again, Event.FINISH).params for _ in range(2)] == lost
-    last = folder.search()
-    rest = [run(last, Event.FINISH).params for _ in range(5)]
-    assert last.wanted == 0
-    whole = folder_without_stops(tmp_path / "whole", study)
-    assert ended[::2] + lost + rest == [whole[n] for n in (0, 2, 4, 1, 3, 5, 6, 7, 8, 9)]
-
-
-def folder_without_stops(path: Path, study: Study) -> list[Any]:
-    path.mkdir()
-    search = Folder(path, study).search()
-    return [run(search, Event.FINISH).params for _ in range(10)]
-
-
 # Resuming
 
 

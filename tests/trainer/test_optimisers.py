@@ -1,5 +1,6 @@
 """One table of optimisers; each is held against its formula restated, and against two problems."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,23 +17,33 @@ from trainer.tape import Tape, Variable
 Gradient = Callable[[Array], Array]
 
 
+class Course:
+    """An optimiser on its own, with its parameters θ and their gradient."""
+
+    def __init__(self, optimizer: Any, start: Array) -> None:
+        self._technique = check(Config, {"training": {"optimizer": optimizer}}).training.optimizer
+        self._entry = OPTIMISERS[self._technique.name]
+        self.theta, self._gradient = start.copy(), np.zeros_like(start)
+        self._scalars = [np.zeros(()) for _ in self._entry.scalars(self._technique, 1.0, 1)]
+        slots = {name: np.zeros_like(start) for name in self._entry.slots}
+        variables = {"": Variable(self.theta[None], self._gradient)}
+        self.tape = Tape(Memory(), variables=variables, running={}, training=True)
+        piece = Piece(self.theta, self._gradient, slots, np.zeros_like(start))
+        self._entry.write(self.tape, self._technique, piece, self._scalars)
+
+    def run(self, gradient: Gradient, rate: float) -> Iterator[Array]:
+        """θ after each step."""
+        for step in itertools.count(1):
+            values = self._entry.scalars(self._technique, rate, step)
+            for scalar, value in zip(self._scalars, values, strict=True):
+                scalar[...] = value
+            self._gradient[:] = gradient(self.theta)
+            self.tape.run()
+            yield self.theta.copy()
+
+
 def path(optimizer: Any, start: Array, gradient: Gradient, rate: float) -> Iterator[Array]:
-    """θ after each step."""
-    technique = check(Config, {"training": {"optimizer": optimizer}}).training.optimizer
-    entry = OPTIMISERS[technique.name]
-    theta, g = start.copy(), np.zeros_like(start)
-    scalars = [np.zeros(()) for _ in entry.scalars(technique, rate, 1)]
-    slots = {name: np.zeros_like(start) for name in entry.slots}
-    tape = Tape(Memory(), variables={"": Variable(theta[None], g)}, running={}, training=True)
-    entry.write(tape, technique, Piece(theta, g, slots, np.zeros_like(start)), scalars)
-    step = 0
-    while True:
-        step += 1
-        for scalar, value in zip(scalars, entry.scalars(technique, rate, step), strict=True):
-            scalar[...] = value
-        g[:] = gradient(theta)
-        tape.run()
-        yield theta.copy()
+    return Course(optimizer, start).run(gradient, rate)
 
 
 def sgd(theta: Array, gradient: Gradient, rate: float) -> Iterator[Array]:
