@@ -1,6 +1,7 @@
 """Runs contenders in processes of their own, one at a time, in turn."""
 
 import contextlib
+import importlib
 import multiprocessing
 import os
 import resource
@@ -16,6 +17,15 @@ THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_
 
 FORCED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA")
 """Settings that force one library's kernels: taken away, so that each chooses for itself."""
+
+
+PACKAGES = {
+    "PyTorch": "torch",
+    "PyTorch compiled": "torch",
+    "MLPClassifier": "sklearn",
+    "JAX": "jax",
+}
+"""What a contender needs to be installed."""
 
 
 class Contender:
@@ -81,10 +91,14 @@ def _environment(threads: int) -> Iterator[None]:
 def _serve(connection: Connection, name: str, threads: int) -> None:
     """Answers until the other end closes."""
     run: Run = lambda: None  # noqa: E731
-    if name.startswith("PyTorch"):
-        import torch
-
-        torch.set_num_threads(threads)
+    try:
+        if name in PACKAGES:
+            package = importlib.import_module(PACKAGES[name])
+            if package.__name__ == "torch":
+                package.set_num_threads(threads)
+    except ImportError as error:
+        connection.send(error)
+        return
     while True:
         try:
             asked = connection.recv()
@@ -105,7 +119,7 @@ def _serve(connection: Connection, name: str, threads: int) -> None:
                 run = CONTENDERS[name](work, part)
                 run()
         except Exception as error:
-            answer = error if type(error) is ImportError else RuntimeError(repr(error)[:300])
+            answer = RuntimeError(repr(error)[:300])
         connection.send(answer)
 
 

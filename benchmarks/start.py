@@ -52,7 +52,8 @@ def _own_memory(megabytes: int) -> float:
     """The median over ten workers of the memory that is theirs alone, in MB, while all read."""
     command = [sys.executable, "-c", f"from benchmarks.start import readers; readers({megabytes})"]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return statistics.median(json.loads(output.splitlines()[-1]))
+    own: list[float] = json.loads(output.splitlines()[-1])
+    return statistics.median(own)
 
 
 def readers(megabytes: int) -> None:
@@ -67,7 +68,6 @@ def readers(megabytes: int) -> None:
     x, y = np.ones((rows, 1000), np.float32), np.zeros(rows, np.int64)
     ray.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False)
 
-    @ray.remote(num_cpus=1)
     class Reader:
         def read(self, data: Data) -> float:
             self.data = data
@@ -77,7 +77,7 @@ def readers(megabytes: int) -> None:
             return float(psutil.Process().memory_full_info().uss / 1e6)
 
     data = ray.put(Data((Fold(x, y, x[:1], y[:1]),), 2))
-    workers = [Reader.remote() for _ in range(WORKERS)]
+    workers = [ray.remote(num_cpus=1)(Reader).remote() for _ in range(WORKERS)]
     ray.get([each.read.remote(data) for each in workers])
     print(json.dumps(ray.get([each.memory.remote() for each in workers])))
     sys.stdout.flush()

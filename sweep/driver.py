@@ -17,19 +17,21 @@ from typing import Any, NamedTuple
 
 from sweep.answers import winner
 from sweep.answers.results import Results, read
-from sweep.logbook import Logbook
-from sweep.outbox import Backlog, Outbox
 from sweep.pruners import PRUNERS
-from sweep.recording import Recording
-from sweep.records import SweepEnded, SweepStarted
+from sweep.recording.logbook import Logbook
+from sweep.recording.outbox import Backlog, Outbox
+from sweep.recording.provenance import provenance
+from sweep.recording.recording import Recording
+from sweep.recording.records import SweepEnded, SweepStarted
 from sweep.scheduling.loop import Loop, Standing
 from sweep.scheduling.progress import progress
 from sweep.scheduling.ray_runner import RayRunner, RayUnavailable
 from sweep.scheduling.runner import Runner
 from sweep.search.search import Search
 from sweep.search.storage import Storage
-from sweep.spec.study import Resources, Study, check
-from sweep.spec.study_file import load, override
+from sweep.spec.fields import Resources
+from sweep.spec.study import Study, check
+from sweep.spec.study_file import assign, load, override
 from sweep.workspace import StudyFolder, Workspace, workspace
 from trainer.data import Data, Splits, split
 from trainer.rules import ConfigError, Problem
@@ -87,16 +89,19 @@ def run(
         RayUnavailable: no Ray, or none with the resources that the study asks for.
     """
     values = dict(study) if isinstance(study, Mapping) else load(Path(study))
+    values = override(values, list(assignments))
     options = {"name": name, "search.trials": trials, "search.timeout": timeout}
-    given = [f"{path}={value}" for path, value in options.items() if value is not None]
-    checked = check(override(values, [*assignments, *given]))
+    for path, value in options.items():
+        if value is not None:
+            values = assign(values, path, value)
+    checked = check(values)
     place = workspace(folder)
     target = place.study(checked.name)
     if target.file.exists() and load(target.file) != checked.values:
         rule = f"is the name of another study in {place.path}; choose another with --name"
         raise ConfigError([Problem("name", rule, checked.name)])
     splits = _splits(checked)
-    place.prepare()
+    place.prepare(target)
     address = address or os.environ.get("RAY_ADDRESS")
     return _held(checked, place, target, splits, (runner, address, quiet))
 
@@ -136,7 +141,7 @@ def _extended(study: Study, trials: str) -> Study:
         wanted = int(trials) + (study.search.trials if trials.startswith("+") else 0)
     except ValueError:
         raise ConfigError([Problem("--trials", "must be N or +N", trials)]) from None
-    return check(override(dict(study.values), [f"search.trials={wanted}"]))
+    return check(assign(dict(study.values), "search.trials", wanted))
 
 
 def _held(
@@ -232,7 +237,8 @@ class _Sweep:
             runner = failure = None
             if self._search.wanted:
                 runner = factory(self._splits.data, self._study.resources, address)
-            outbox.add(SweepStarted(self._study.question, self._study.text, _now()))
+            opening = SweepStarted(self._study.question, self._study.text, _now(), provenance())
+            outbox.add(opening)
             recording = Recording(
                 outbox,
                 self._folder.path,

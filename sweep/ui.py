@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from sweep.outbox import Outbox
+from sweep.recording.outbox import Outbox
 from sweep.workspace import Workspace
 
 HOST = "127.0.0.1"
@@ -83,7 +83,7 @@ def _check_store(uri: str) -> None:
     database = Path(uri.removeprefix("sqlite:///"))
     if uri.startswith("sqlite:///") and not database.exists():
         raise UiError(f"nothing has been recorded yet: there is no {database}")
-    from sweep.tracking import TrackingError, check_schema
+    from sweep.recording.tracking import TrackingError, check_schema
 
     try:
         check_schema(uri)

@@ -50,8 +50,8 @@ class Workspace:
     @property
     def artifact_root(self) -> str | None:
         """Where artifacts go; None leaves it to a tracking server."""
-        local = "MLFLOW_TRACKING_URI" not in os.environ
-        return (self.path / "mlartifacts").as_uri() if local else None
+        served = self.tracking_uri.startswith(("http:", "https:"))
+        return None if served else (self.path / "mlartifacts").as_uri()
 
     def study(self, name: str) -> "StudyFolder":
         """The folder of a study, which may not exist."""
@@ -76,17 +76,19 @@ class Workspace:
         folders = [StudyFolder(each) for each in sorted(self.path.iterdir()) if each.is_dir()]
         return [folder for folder in folders if folder.file.exists()]
 
-    def prepare(self) -> None:
-        """Makes the folder, and makes sure that it can be written.
+    def prepare(self, study: "StudyFolder") -> None:
+        """Makes the workspace, and makes sure that it and the study's folder can be written.
 
         Raises:
-            ConfigError: it can't.
+            ConfigError: they can't.
         """
         probe = self.path / f".write-test-{os.getpid()}"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             probe.touch()
             probe.unlink()
+            if study.path.exists() and not study.path.is_dir():
+                raise NotADirectoryError(0, f"{study.name} is no folder")
         except OSError as error:
             rule = f"cannot be written: {error.strerror}"
             raise ConfigError([Problem(f"workspace {self.path}", rule)]) from None

@@ -26,16 +26,18 @@ def available() -> bool:
 @functools.cache
 def compiled(source: str) -> Callable[..., None]:
     """The function `loop` that `source` defines, compiled at its first call for each type."""
-    text = HEADER.format(cache=True) + source
     try:
-        path = _stored(text)
-    except OSError:  # nowhere to keep it
+        return _loaded(_stored(HEADER.format(cache=True) + source))
+    except (OSError, RuntimeError):  # nowhere to keep it, as Numba says it
         names: dict[str, Any] = {}
         exec(HEADER.format(cache=False) + source, names)  # noqa: S102
         return names["loop"]  # type: ignore[no-any-return]
+
+
+def _loaded(path: Path) -> Callable[..., None]:
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise OSError(f"{path}: cannot be loaded")
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module  # where Numba looks for it when it reads its cache
     spec.loader.exec_module(module)

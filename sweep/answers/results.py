@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from sweep.outbox import Outbox
+from sweep.recording.outbox import Outbox
 from sweep.search.storage import RECORD, Storage
 from sweep.search.trial import State
 from sweep.spec.study import Study, check
@@ -53,7 +53,9 @@ class Results:
     def ranked(self) -> list[TrialResult]:
         """The complete trials, best first; equal values in number order."""
         sign = -1 if self.study.maximize else 1
-        complete = [each for each in self.trials if each.state == "complete"]
+        complete = [
+            each for each in self.trials if each.state == "complete" and each.value is not None
+        ]
         return sorted(complete, key=lambda each: (sign * (each.value or 0.0), each.number))
 
     @property

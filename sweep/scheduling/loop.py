@@ -52,7 +52,7 @@ class Search(Protocol):
 
 
 class Records(Protocol):
-    """Who writes down what happens (see `sweep.records`). Never waits for anything remote."""
+    """Who writes down what happens (see `sweep.recording.logbook`); never waits for the network."""
 
     def started(self, trial: Trial) -> None:
         """A trial's first link was submitted."""
@@ -216,8 +216,7 @@ class Loop:
         trial.losses += 1
         trial.happens(Event.LOSE)
         if trial.losses > RETRIES:
-            reason = f"lost {trial.losses} times with its worker"
-            self._end(trial, Event.GIVE_UP, reason, outcome.error)
+            self._end(trial, Event.GIVE_UP, "lost", f"lost {trial.losses} times: {outcome.error}")
         else:
             self._submit(trial)
 

@@ -77,4 +77,4 @@ def _live(standing: Standing, metric: str, seconds: float) -> Text:
     width = 24
     full = round(width * min(1.0, ended(standing) / max(1, standing.target)))
     bar = Text("━" * full, style="green") + Text("━" * (width - full), style="grey37")
-    return bar + Text(" " + line(standing, metric, seconds))
+    return bar + Text("\n" + line(standing, metric, seconds))

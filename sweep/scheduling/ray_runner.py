@@ -11,7 +11,7 @@ from typing import Any
 import sweep
 import trainer
 from sweep.scheduling.runner import Advanced, Link, Lost, Outcome, Raised, advance
-from sweep.spec.study import Resources
+from sweep.spec.fields import Resources
 from trainer.data import Data
 from trainer.training import State
 

@@ -3,7 +3,8 @@
 Optuna's samplers work on a study in memory that mirrors the durable one. So they are fast (8
 parameters cost a durable storage eight transactions), and whatever a sampler keeps in a study's
 attributes (CMA-ES a pickle) is never stored and never loaded. Every suggestion comes from a sampler
-seeded by (seed, trial number): a resumed study goes on as if it had never stopped.
+seeded by (seed, trial number): a resumed study goes on as if it had never stopped. (CMA-ES alone
+starts its evolution anew, from the trials that it finds.)
 """
 
 import copy
@@ -97,7 +98,7 @@ class OptunaSampler:
 
     def ask(self, number: int) -> Params:
         """Asks a sampler seeded by the trial's number."""
-        for each in [each for each in self._results if each <= number - self._lag]:
+        for each in sorted(each for each in self._results if each <= number - self._lag):
             self._take_in(each, self._results.pop(each))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -53,8 +53,8 @@ class Search:
 
     @property
     def upcoming(self) -> int:
-        """The number of the next trial that the sampler is asked for."""
-        return self._next
+        """The number of the trial that is asked for next."""
+        return self._again[0].number if self._again else self._next
 
     def _best(self, past: list[FrozenTrial]) -> Trial | None:
         sign = -1 if self._study.maximize else 1

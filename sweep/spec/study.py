@@ -1,8 +1,7 @@
 """A study: a question, a search space of training configurations, and how to search it.
 
-The sections below are the fields of a study file (those of `model` and `training` are the
-trainer's). `check` reads the plain values of a file, finds every mistake at once, and returns a
-`Study`. Nothing else of the sweep starts before that.
+`check` reads the plain values of a study file, finds every mistake at once, and returns a `Study`.
+Nothing else of the sweep starts before that.
 """
 
 import importlib.util
@@ -11,152 +10,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sweep.pruners import PRUNERS
 from sweep.spec import space
+from sweep.spec.fields import FIELDS, METRICS, DataSource, Objective, Record, Resources, Search
 from sweep.spec.study_file import dump
 from trainer.config import Config, conflicts
-from trainer.preprocessing import PREPROCESSING
 from trainer.rules import (
-    REQUIRED,
     UNREAD,
-    Choice,
     ConfigError,
-    Flag,
-    Integer,
-    Optional,
     Problem,
-    Real,
-    Section,
-    Setting,
-    Text,
     build,
     read_settings,
-    section,
-    setting,
-    settings,
 )
-
-NAME = r"(?!mlflow\.db|mlartifacts$)[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
-"""A study's name is the name of its folder, experiment and model, so it stays plain.
-
-It is no name that the workspace has for something else.
-"""
-
-METRICS = {
-    "val_accuracy": "maximize",
-    "val_loss": "minimize",
-    "train_accuracy": "maximize",
-    "train_loss": "minimize",
-    "parameters": "minimize",
-    "predict_seconds": "minimize",
-    "epoch_seconds": "minimize",
-}
-"""What may be the objective, and its natural direction."""
-
-
-def _names(*names: str) -> Choice:
-    return Choice({name: {} for name in names})
-
-
-@section
-class DataSource:
-    """Where the data come from and how they are split (`data`)."""
-
-    source: str = setting(
-        "digits", Text(), "digits, or KIND:WHERE (npz, csv, parquet, idx, cifar10)"
-    )
-    validation: float = setting(
-        0.2, Real(0, 1, open_low=True, open_high=True), "share of the training rows to validate on"
-    )
-    test: float | None = setting(
-        None,
-        Optional(Real(0, 1, open_low=True, open_high=True)),
-        "share of all rows kept for the winner; by default the source's own test split, else 0.2",
-    )
-    folds: int | None = setting(
-        None, Optional(Integer(2)), "makes each replicate one of this many cross-validation folds"
-    )
-    preprocess: Any = setting(
-        "standardize",
-        Choice({name: entry.parameters for name, entry in PREPROCESSING.items()}),
-        "fitted on the training rows only",
-    )
-
-
-@section
-class Objective:
-    """What a trial is judged by (`objective`)."""
-
-    metric: Any = setting("val_accuracy", _names(*METRICS), "mean over replicates at the end")
-    direction: Any = setting(
-        None, Optional(_names("maximize", "minimize")), "by default the metric's natural one"
-    )
-
-
-@section
-class Search:
-    """How the search space is searched (`search`)."""
-
-    trials: int = setting(60, Integer(1), "how many trials to end with")
-    sampler: Any = setting(
-        "tpe",
-        _names("tpe", "random", "grid", "factorial", "qmc", "cmaes", "gp"),
-        "who chooses the configurations",
-    )
-    pruner: Any = setting(
-        "asha",
-        Choice({name: entry.parameters for name, entry in PRUNERS.items()}),
-        "who ends trials early",
-    )
-    seed: int = setting(0, Integer(0), "of the search, the splits and every replicate")
-    timeout: float | None = setting(
-        None, Optional(Real(0, open_low=True)), "seconds after which no new trial starts"
-    )
-    max_failures: int = setting(10, Integer(1), "failed trials after which a run gives up")
-    reproducible: bool = setting(
-        False, Flag(), "makes the study a function of its file, whatever the workers do"
-    )
-    lag: int = setting(
-        8, Integer(1), "with reproducible: how many trials a suggestion or a pruning lags behind"
-    )
-
-
-@section
-class Resources:
-    """What one trial takes of a machine (`resources`)."""
-
-    cpu: float = setting(1, Real(0, open_low=True), "cores")
-    gpu: float = setting(0, Real(0), "graphics cards")
-
-
-@section
-class Record:
-    """What is kept of a trial beside its metrics (`record`)."""
-
-    weights: Any = setting("all", _names("all", "none"), "whose trained weights are kept")
-
-
-FIELDS: dict[str, Setting] = {
-    "name": Setting(
-        REQUIRED,
-        Text(
-            NAME,
-            "letters, digits, `_`, `-` and `.`, not starting with a sign, at most 100, "
-            "and no file of the workspace's own",
-        ),
-        "the study's name",
-    ),
-    "question": Setting("", Text(r"(?s).*"), "what the study asks, in words"),
-    "data": Setting({}, Section(DataSource), "the data"),
-    "model": Setting({}, settings(Config)["model"].rule, "the net"),
-    "training": Setting({}, settings(Config)["training"].rule, "how it is trained"),
-    "objective": Setting({}, Section(Objective), "what a trial is judged by"),
-    "search": Setting({}, Section(Search), "how configurations are chosen"),
-    "replicates": Setting(3, Integer(1, 1000), "seeds of every configuration"),
-    "resources": Setting({}, Section(Resources), "what one trial takes"),
-    "record": Setting({}, Section(Record), "what is kept of a trial"),
-}
-"""The fields of a study file."""
 
 DESIGNS = ("grid", "factorial")
 """Samplers that list every combination of values."""
@@ -257,6 +121,7 @@ def check(values: Mapping[str, Any]) -> Study:
     if not problems:
         problems += _conflicts({name: tree[name] for name in SEARCHABLE})
         problems += _unsearchable(tree)
+        problems += _contradictions(values, tree)
     if problems:
         raise ConfigError(problems)
     return Study(
@@ -333,4 +198,12 @@ def _unsearchable(tree: Mapping[str, Any]) -> list[Problem]:
     if combinations > MOST_POINTS:
         rule = f"can list at most {MOST_POINTS} combinations of values; here are {combinations}"
         return [Problem("search.sampler", rule, sampler)]
+    return []
+
+
+def _contradictions(values: Mapping[str, Any], tree: Mapping[str, Any]) -> list[Problem]:
+    folds = tree["data"]["folds"]
+    if folds is not None and values.get("replicates", folds) != folds:
+        rule = f"must be data.folds ({folds}) or left out: each replicate is a fold"
+        return [Problem("replicates", rule, values["replicates"])]
     return []

@@ -50,8 +50,8 @@ class _Dumper(yaml.SafeDumper):
         return True
 
     def represent_text(self, text: str) -> yaml.ScalarNode:
-        # Unicode's own line breaks would be read back as plain ones, were they not escaped.
-        style = '"' if re.search("[\x85\u2028\u2029]", text) else None
+        # YAML 1.1's line break NEL would be read back as another, were it not escaped.
+        style = '"' if "\x85" in text else None
         return self.represent_scalar("tag:yaml.org,2002:str", text, style)
 
 
@@ -139,8 +139,17 @@ def override(values: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
         path, equals, text = assignment.partition("=")
         if not equals or not path:
             raise ConfigError([Problem("--set", "must be written path=value", assignment)])
-        values = _assigned(values, path.split("."), parse(text, f"--set {path}"), path)
+        values = assign(values, path, parse(text, f"--set {path}"))
     return values
+
+
+def assign(values: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy of the values with that at a dotted path replaced.
+
+    Raises:
+        ConfigError: the path runs through what is no mapping.
+    """
+    return _assigned(values, path.split("."), value, path)
 
 
 def _assigned(values: Any, names: list[str], value: Any, path: str) -> dict[str, Any]:

@@ -45,9 +45,9 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             pytest.fail(f"Ray did not start: {(folder / 'log').read_text()[-2000:]}")
         time.sleep(0.2)
     yield f"127.0.0.1:{port}"
-    family = [head, *psutil.Process(head.pid).children(recursive=True)]
-    for process in family:
-        process.kill()
+    for child in psutil.Process(head.pid).children(recursive=True):
+        child.kill()
+    head.kill()
     head.wait(30)
     shutil.rmtree(sockets, ignore_errors=True)
 

@@ -12,10 +12,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
-from sweep import recorder
-from sweep.outbox import Backlog, Outbox
-from sweep.recording import Recording
-from sweep.records import Epochs, Scalar, TrialEnded, TrialStarted
+from sweep.recording import recorder
+from sweep.recording.outbox import Backlog, Outbox
+from sweep.recording.recording import Recording
+from sweep.recording.records import Epochs, Scalar, TrialEnded, TrialStarted
 
 EPOCHS, R = 9, 3
 METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")

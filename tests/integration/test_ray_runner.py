@@ -15,7 +15,8 @@ import threadpoolctl
 
 from sweep.scheduling.ray_runner import RayRunner
 from sweep.scheduling.runner import Advanced, Link, LocalRunner, Lost, Outcome, Raised, Runner
-from sweep.spec.study import Resources, check
+from sweep.spec.fields import Resources
+from sweep.spec.study import check
 from sweep.spec.study_file import load
 from tests.integration.conftest import SMOKE
 from trainer.data import Data, split

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sweep.outbox import Backlog
-from sweep.projection import name_of
-from sweep.records import Epochs, SweepEnded, SweepStarted, TrialEnded, TrialStarted
+from sweep.recording.outbox import Backlog
+from sweep.recording.projection import name_of
+from sweep.recording.records import Epochs, SweepEnded, SweepStarted, TrialEnded, TrialStarted
 from tests.integration.mlflow_server import empty_store
 from tests.integration.recorded import CONFIG, EPOCHS, T0, Found, Place, ignore, wait_for
 

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from sweep import recorder, tracking
-from sweep.outbox import Backlog, Outbox
-from sweep.pictures import CurvePainter
-from sweep.records import SweepEnded, SweepStarted
+from sweep.recording import recorder, tracking
+from sweep.recording.outbox import Backlog, Outbox
+from sweep.recording.pictures import CurvePainter
+from sweep.recording.records import SweepEnded, SweepStarted
 from tests.integration.mlflow_server import Wire, empty_store, mlflow_server
 from tests.integration.recorded import EPOCHS, T0, Found, Place, ignore, wait_for
 
@@ -68,7 +68,9 @@ def drain_in_child(place: tuple[str, str, str | None], deadly: int | None) -> No
 
 def start_child(place: Place, deadly: int | None = None) -> ForkServerProcess:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.integration.test_recorder_faults", "sweep.sender"])
+    context.set_forkserver_preload(
+        ["tests.integration.test_recorder_faults", "sweep.recording.sender"]
+    )
     arguments = ((str(place.study), place.uri, place.artifact_root), deadly)
     child = context.Process(target=drain_in_child, args=arguments)
     child.start()
@@ -129,7 +131,7 @@ DRIVER = """
 import os, sys, time
 from pathlib import Path
 from tests.integration.recorded import *
-from sweep.records import SweepStarted
+from sweep.recording.records import SweepStarted
 place = Place(Path(sys.argv[1]))
 place.start()
 place.outbox.add(SweepStarted("Which one?", "name: digits\\n", T0))

@@ -25,6 +25,7 @@ def table(shown: dict[str, Any]) -> list[tuple[Any, ...]]:
     return [tuple(trial[name] for name in names) for trial in shown["trials"]]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_slots_and_kills_change_nothing(sweep: Sweep) -> None:
     study = ROOT / "studies" / "digits.yaml"

@@ -201,9 +201,8 @@ def test_a_second_driver_is_sent_away(sweep: Sweep) -> None:
     told = sweep("run", SMOKE, *LONG, code=3)
     assert f"pid {process.pid}" in told
     assert json.loads(sweep("list", "--json"))[0]["state"] == "running"
-    process.send_signal(signal.SIGINT)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.kill()
+    process.communicate(timeout=30)
 
 
 def test_another_study_of_the_same_name_is_refused(finished: Sweep) -> None:

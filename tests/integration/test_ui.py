@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from sweep.outbox import Outbox
+from sweep.recording.outbox import Outbox
 from sweep.ui import HOST, UiError, serve
 from sweep.workspace import UnknownStudy, Workspace
 from tests.integration.mlflow_server import empty_store, free_port

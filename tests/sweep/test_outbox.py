@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sweep.outbox import Backlog, Outbox, Run
-from sweep.records import (
+from sweep.recording.outbox import Backlog, Outbox, Run
+from sweep.recording.records import (
     Epochs,
     LearningCurve,
     Record,
@@ -233,8 +233,8 @@ WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from sweep.outbox import Outbox
-from sweep.records import Epochs
+from sweep.recording.outbox import Outbox
+from sweep.recording.records import Epochs
 outbox = Outbox(Path(sys.argv[1]))
 for number in range(1, 100_000):
     with outbox.batch():
@@ -299,7 +299,7 @@ def test_the_driver_never_waits_long_for_the_sender(path: Path) -> None:
 
 def test_the_driver_side_imports_no_mlflow() -> None:
     code = (
-        "import sys, sweep.outbox, sweep.recording\n"
+        "import sys, sweep.recording.outbox, sweep.recording.recording\n"
         "heavy = {'mlflow', 'sqlalchemy', 'matplotlib', 'optuna', 'ray', 'pandas'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

@@ -9,8 +9,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 from numpy.typing import NDArray
 
-from sweep.pictures import SPLITS, CurvePainter
-from sweep.records import Epochs, Record, TrialEnded, TrialStarted
+from sweep.recording.pictures import SPLITS, CurvePainter
+from sweep.recording.records import Epochs, Record, TrialEnded, TrialStarted
 
 E, R = 12, 3
 Pixels = NDArray[np.float32]

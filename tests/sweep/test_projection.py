@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from sweep.projection import (
+from sweep.recording.projection import (
     LONGEST_NAME,
     LONGEST_PARAM,
     Point,
@@ -17,7 +17,7 @@ from sweep.projection import (
     project,
     written,
 )
-from sweep.records import Epochs, SweepEnded, SweepStarted, TrialEnded, TrialStarted
+from sweep.recording.records import Epochs, SweepEnded, SweepStarted, TrialEnded, TrialStarted
 
 NAN = float("nan")
 

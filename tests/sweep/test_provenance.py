@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sweep import provenance as module
-from sweep.provenance import provenance
+from sweep.recording import provenance as module
+from sweep.recording.provenance import provenance
 
 
 def test_host_and_versions() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sweep.answers.results import TEST, Results, finite, read
-from sweep.outbox import Outbox, Run
+from sweep.recording.outbox import Outbox, Run
 from sweep.search.samplers import distribution
 from sweep.search.storage import Storage
 from sweep.search.trial import Event, Trial

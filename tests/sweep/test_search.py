@@ -127,6 +127,20 @@ def test_starts_reports_and_ends_reach_the_storage(folder: Folder) -> None:
     assert search.ladder.complete == {0}
 
 
+def test_the_sampler_hears_of_values_at_rungs(folder: Folder) -> None:
+    search = folder.search()
+    trial = start(search)
+    report(search, trial, 1, 0.25)
+    report(search, trial, 3, 0.5)
+    end(search, trial, Event.PRUNE)
+    for each in (search, folder.search()):  # whether it heard them now or reads them
+        each.ask()
+        assert isinstance(each._sampler, OptunaSampler)
+        heard = each._sampler._study.get_trials()[0]
+        assert heard.state is TrialState.PRUNED
+        assert heard.intermediate_values == {1: 0.25, 3: 0.5}
+
+
 def test_what_was_asked_for_but_not_started_is_not_on_record(folder: Folder) -> None:
     search = folder.search()
     start(search)

@@ -98,24 +98,26 @@ def test_a_study_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_a_new_workspace_can_be_written(tmp_path: Path) -> None:
     place = Workspace(tmp_path / "some" / "where")
-    place.prepare()
-    place.prepare()
+    place.prepare(place.study("s"))
+    place.prepare(place.study("s"))
     assert list(place.path.iterdir()) == []
 
 
 def test_a_workspace_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"workspace .*file: cannot be written: File exists"):
-        Workspace(tmp_path / "file").prepare()
+        Workspace(tmp_path / "file").prepare(Workspace(tmp_path / "file").study("s"))
     with pytest.raises(ConfigError, match=r"file/below: cannot be written: Not a directory"):
-        Workspace(tmp_path / "file" / "below").prepare()
+        Workspace(tmp_path / "file" / "below").prepare(
+            Workspace(tmp_path / "file" / "below").study("s")
+        )
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_workspace_without_permission(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(ConfigError, match="cannot be written: Permission denied"):
-        Workspace(tmp_path).prepare()
+        Workspace(tmp_path).prepare(Workspace(tmp_path).study("s"))
     tmp_path.chmod(0o700)
 
 

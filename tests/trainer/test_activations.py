@@ -7,9 +7,11 @@ import pytest
 
 from tests.trainer.tapes import Bench
 from trainer.activations import ACTIVATIONS
+from trainer.arrays import Memory
 from trainer.config import Config
 from trainer.layers import activate
 from trainer.rules import check
+from trainer.tape import Tape, Variable
 
 X = [-30.0, -3.0, -1.0, -0.1, 0.0, 0.1, 1.0, 3.0, 30.0]
 
@@ -62,3 +64,13 @@ def test_huge_inputs_overflow_nowhere(name: str) -> None:
 def test_maxout_takes_the_largest_piece() -> None:
     x = np.array([[[1.0, 5.0, 2.0, 4.0, 3.0, -9.0]]])  # pieces (1, 5), (2, 4), (3, -9)
     np.testing.assert_array_equal(bench({"maxout": {"pieces": 3}}, x, 2).y, [[[3.0, 5.0]]])
+
+
+def test_the_first_of_equal_pieces_gets_the_gradient() -> None:
+    technique = check(Config, {"model": {"activation": {"maxout": {"pieces": 3}}}}).model.activation
+    z = np.array([[[5.0, 1.0, 5.0, 2.0, 4.0, 2.0]]])  # pieces (5, 1), (5, 2), (4, 2)
+    tape = Tape(Memory(), variables={"": Variable(z, z)}, running={}, training=True)
+    _, backward = activate("0", technique, 2).write(tape, z)
+    dz = backward(np.array([[[7.0, 8.0]]]))
+    tape.run()
+    np.testing.assert_array_equal(dz, [[[7.0, 0.0, 0.0, 8.0, 0.0, 0.0]]])

@@ -128,16 +128,32 @@ def test_a_block_overwritten_in_part_is_written() -> None:
     np.testing.assert_array_equal(scratch, [*-x[:2], *(x + x)[2:]])
 
 
-def test_arrays_that_overlap_in_part_are_not_fused() -> None:
-    x = numbers(6)
-    expected = x.copy()
-    program = [partial(np.add, x[1:], x[1:], out=x[1:]), partial(np.negative, x[:5], out=x[:5])]
-    expected[1:] += expected[1:]
-    expected[:5] = -expected[:5]
-    loops = fused(program)
-    assert len(loops) == 2
+@pytest.mark.parametrize("case", ["read after written", "written after read", "written twice"])
+def test_arrays_that_overlap_in_part_are_not_fused(case: str) -> None:
+    def program(x: Array, y: Array) -> Sequence[Operation]:
+        first, last = x[:5], x[1:]
+        return {
+            "read after written": [
+                partial(np.negative, last, out=last),
+                partial(np.add, first, first, out=y),
+            ],
+            "written after read": [
+                partial(np.add, first, first, out=y),
+                partial(np.add, y, y, out=last),
+            ],
+            "written twice": [
+                partial(np.add, last, last, out=last),
+                partial(np.negative, y, out=first),
+            ],
+        }[case]
+
+    x, y, plain_x, plain_y = numbers(6), numbers(5, seed=1), numbers(6), numbers(5, seed=1)
+    loops = fused(program(x, y))
     run(loops)
-    np.testing.assert_array_equal(x, expected)
+    run(program(plain_x, plain_y))
+    assert len(loops) == 2
+    np.testing.assert_array_equal(x, plain_x)
+    np.testing.assert_array_equal(y, plain_y)
 
 
 def test_broadcasting_transposition_and_numbers() -> None:

@@ -49,6 +49,14 @@ def test_without_a_place_to_keep_it(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert squared() == [0, 1, 4]
 
 
+def test_where_numba_cannot_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(_path: Path) -> None:
+        raise RuntimeError("cannot cache function: no locator available")
+
+    monkeypatch.setattr(kernels, "_loaded", refuses)
+    assert squared() == [0, 1, 4]
+
+
 def test_several_at_once_leave_one_whole_file() -> None:
     with ThreadPoolExecutor(8) as pool:
         paths = list(pool.map(kernels._stored, ["text\n"] * 32))

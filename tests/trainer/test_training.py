@@ -67,6 +67,25 @@ def test_one_epoch_of_plain_descent(batch_size: int) -> None:
     assert progress.metrics["train_accuracy"][0] == pytest.approx(hits / 61)
 
 
+def test_steps_are_counted_through_epochs() -> None:
+    """Adam's corrections depend on the step; three epochs of one batch, restated."""
+    made = fold()
+    cfg = config({"hidden": []}, batch_size=100, precision="float64")
+    state = train(cfg, Data((made,), 3), None, 0, seed=0, replicates=1).state
+    first = weights(cfg, state)
+    w = np.vstack([first["0.weight"][0], first["0.bias"][0]])
+    x = np.hstack([made.x_train.astype(float), np.ones((61, 1))])
+    m, v = np.zeros_like(w), np.zeros_like(w)
+    for step in (1, 2, 3):
+        odds = np.exp(x @ w)
+        odds /= odds.sum(axis=1, keepdims=True)
+        g = x.T @ (odds - np.eye(3)[made.y_train]) / 61
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        w = w - 0.01 * m / (1 - 0.9**step) / (np.sqrt(v / (1 - 0.999**step)) + 1e-8)
+        state = train(cfg, Data((made,), 3), state, step, seed=0, replicates=1).state
+    np.testing.assert_allclose(weights(cfg, state)["0.weight"][0], w[:-1], rtol=1e-9)
+
+
 def test_validation_and_weights_agree(data: Data) -> None:
     cfg = config({"batch_norm": "before", "dropout": 0.2})
     progress = train(cfg, data, None, 3, seed=0, replicates=3)

@@ -17,7 +17,7 @@ GIT_SECONDS = 5
 
 def provenance() -> dict[str, str]:
     """User, host, versions and the commit of this project, as tags of a run."""
-    commit = _commit(Path(__file__).resolve().parent.parent)
+    commit = _commit(Path(__file__).resolve().parents[2])
     return (
         {
             "mlflow.user": _user(),

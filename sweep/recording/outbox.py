@@ -9,7 +9,7 @@ them, and they can be sent again to another server.
 tens of microseconds. A process that is killed at any moment loses nothing it had committed. When
 the machine loses its power the last commits may be missing, but the file is whole; the study's
 storage, which is the truth, then has what is missing, and the sender checks what it did not send
-itself (see `sweep.sender`).
+itself (see `sweep.recording.sender`).
 """
 
 import json
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from sweep.records import Epochs, LearningCurve, Record, packed, unpacked
+from sweep.recording.records import Epochs, LearningCurve, Record, packed, unpacked
 
 PARENT = -1
 """Stands in the column `trial` for the parent run, which belongs to no trial."""

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sweep import model
-from sweep.outbox import Outbox
-from sweep.records import Epochs, TrialEnded, TrialStarted
+from sweep.recording.outbox import Outbox
+from sweep.recording.records import Epochs, TrialEnded, TrialStarted
 from sweep.scheduling.runner import Advanced
 from sweep.search.trial import State, Trial
 from sweep.spec import space

@@ -18,11 +18,11 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
-from sweep import tracking
-from sweep.outbox import Entry, Outbox, Run
-from sweep.pictures import CurvePainter
-from sweep.projection import Changes, Point, project
-from sweep.records import LearningCurve, TrialEnded
+from sweep.recording import tracking
+from sweep.recording.outbox import Entry, Outbox, Run
+from sweep.recording.pictures import CurvePainter
+from sweep.recording.projection import Changes, Point, project
+from sweep.recording.records import LearningCurve, TrialEnded
 
 log = logging.getLogger("sweep.recorder")
 

@@ -18,8 +18,8 @@ from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from sweep.projection import cut, described, mean_and_sd
-from sweep.records import Epochs, Record, TrialEnded, TrialStarted
+from sweep.recording.projection import cut, described, mean_and_sd
+from sweep.recording.records import Epochs, Record, TrialEnded, TrialStarted
 
 METRICS = ("loss", "accuracy")
 SPLITS = {"train": ("train", "#1f77b4"), "val": ("validation", "#d95f02")}

@@ -1,13 +1,13 @@
 """The process that sends the outbox of a study to MLflow.
 
-    MLFLOW_TRACKING_URI=… python -m sweep.recorder STUDY_DIR [ARTIFACT_ROOT]
+    MLFLOW_TRACKING_URI=… python -m sweep.recording.recorder STUDY_DIR [ARTIFACT_ROOT]
 
-The driver starts it (`sweep.recording`) and holds the other end of its standard input. When that is
-closed, because the driver has finished or because it is dead, the recorder sends what is left and
-exits 0; it gives up, and exits 1, when nothing could be sent for a minute. Trials that have ended
-are sent at once, those that run are brought up to date every two seconds, and pictures are drawn
-when no data wait. What the store refuses for good is set aside, what fails otherwise is tried again
-later, and neither is in the way of the rest.
+The driver starts it (`sweep.recording.recording`) and holds the other end of its standard input.
+When that is closed, because the driver has finished or because it is dead, the recorder sends what
+is left and exits 0; it gives up, and exits 1, when nothing could be sent for a minute. Trials that
+have ended are sent at once, those that run are brought up to date every two seconds, and pictures
+are drawn when no data wait. What the store refuses for good is set aside, what fails otherwise is
+tried again later, and neither is in the way of the rest.
 """
 
 import fcntl
@@ -23,8 +23,8 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from sweep.outbox import Entry, Outbox
-from sweep.records import SweepEnded, SweepStarted, TrialEnded
+from sweep.recording.outbox import Entry, Outbox
+from sweep.recording.records import SweepEnded, SweepStarted, TrialEnded
 
 POLL_SECONDS = 0.1
 FLUSH_SECONDS = 2.0
@@ -63,7 +63,7 @@ class Recorder:
     def __init__(
         self, outbox: Outbox, study_dir: Path, tracking_uri: str, artifact_root: str | None
     ):
-        from sweep import sender, tracking
+        from sweep.recording import sender, tracking
 
         self._outbox = outbox
         self._sender = sender.Sender(
@@ -202,7 +202,7 @@ def _settle(database: str) -> None:
 
 
 def main(study_dir: str, artifact_root: str | None = None) -> int:
-    """What `python -m sweep.recorder` does; the exit code."""
+    """What `python -m sweep.recording.recorder` does; the exit code."""
     tracking_uri = os.environ["MLFLOW_TRACKING_URI"]
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level="INFO")
     _yield_to_training()

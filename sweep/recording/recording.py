@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from sweep.outbox import Backlog, Outbox
+from sweep.recording.outbox import Backlog, Outbox
 
 POLL_SECONDS = 0.1
 RESTARTS = 5
@@ -36,7 +36,7 @@ class Recording:
         self._outbox = outbox
         self._log = study_dir / "recorder.log"
         self._tracking_uri = tracking_uri
-        self._command = [sys.executable, "-m", "sweep.recorder", str(study_dir)]
+        self._command = [sys.executable, "-m", "sweep.recording.recorder", str(study_dir)]
         if artifact_root is not None:
             self._command.append(artifact_root)
         self._restarts = 0

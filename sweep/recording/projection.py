@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sweep.records import (
+from sweep.recording.records import (
     Epochs,
     LearningCurve,
     Record,

@@ -1,0 +1,243 @@
+"""A loop among fakes: a search, a runner in virtual time, and records that remember."""
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from sweep.pruners import Ladder, NoPruner, Pruner
+from sweep.scheduling.loop import Loop, Standing
+from sweep.scheduling.runner import Advanced, Link, Outcome
+from sweep.search.trial import State, Trial
+from sweep.spec.study import Study, check
+from trainer.training import State as TrainerState
+
+EPOCHS = 9
+Call = tuple[str, int]
+Respond = Callable[[Link], Outcome]
+
+
+def advanced(
+    link: Link, value: float = 0.5, *, diverged: int | None = None, finished: bool | None = None
+) -> Advanced:
+    """What a runner brings when a link was trained to its end."""
+    values = np.full(2, value)
+    return Advanced(
+        link.number,
+        link.until,
+        {"val_accuracy": values[None]},
+        {"val_accuracy": values, "val_loss": -values},
+        diverged,
+        link.until == link.config["training"]["epochs"] if finished is None else finished,
+        seconds=1.0,
+    )
+
+
+class FakeSearch:
+    """A search with a fixed number of trials; `points` is how many it can suggest."""
+
+    def __init__(self, calls: list[Call], study: Study, points: int) -> None:
+        self._calls = calls
+        self._target = study.target
+        self._points = points
+        self.upcoming = 0
+        self.ladder = Ladder(study.maximize)
+        self.counts = dict.fromkeys(State, 0)
+        self.trials: list[Trial] = []
+
+    @property
+    def wanted(self) -> int:
+        done = sum(self.counts[each] for each in (State.COMPLETE, State.PRUNED, State.FAILED))
+        return self._target - done
+
+    def ask(self) -> Trial | None:
+        number = self.upcoming
+        if number == self._points:
+            return None
+        self.upcoming += 1
+        self._calls.append(("ask", number))
+        self.trials.append(Trial(number, {}, {"training": {"epochs": EPOCHS}}))
+        return self.trials[-1]
+
+    def start(self, trial: Trial) -> None:
+        assert trial.state is State.WAITING
+        self._calls.append(("start", trial.number))
+
+    def report(self, trial: Trial) -> None:
+        self._calls.append(("report", trial.number))
+        self.ladder.record(trial.number, trial.epoch, trial.value)
+
+    def end(self, trial: Trial) -> None:
+        self._calls.append(("end", trial.number))
+        self.counts[trial.state] += 1
+        if trial.state is State.COMPLETE:
+            self.ladder.complete.add(trial.number)
+
+
+@dataclass
+class FakeRunner:
+    """Works on `size` links at a time in virtual time; further ones wait in a queue."""
+
+    calls: list[Call]
+    size: int
+    respond: Respond
+    seconds: Callable[[Link], float]
+    now: float = 0.0
+    links: list[Link] = field(default_factory=list)
+    most: int = 0
+    busy_at_wait: list[int] = field(default_factory=list)
+    _queue: list[Link] = field(default_factory=list)
+    _busy: list[tuple[float, int, Link]] = field(default_factory=list)
+
+    def slots(self) -> int:
+        return self.size
+
+    def submit(self, link: Link) -> None:
+        self.calls.append(("submit", link.number))
+        self.links.append(link)
+        self._queue.append(link)
+        self._work()
+        self.most = max(self.most, len(self._queue) + len(self._busy))
+
+    def _work(self) -> None:
+        while self._queue and len(self._busy) < max(1, self.size):
+            link = self._queue.pop(0)
+            entry = (self.now + self.seconds(link), len(self.links), link)
+            heapq.heappush(self._busy, entry)
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        self.calls.append(("wait", -1))
+        self.busy_at_wait.append(len(self._busy))
+        if not self._busy or self._busy[0][0] > self.now + seconds:
+            self.now += seconds
+            return []
+        self.now, _, link = heapq.heappop(self._busy)
+        self._work()
+        return [self.respond(link)]
+
+    def state(self, number: int) -> TrainerState:
+        self.calls.append(("state", number))
+        return {"epoch": np.array(number)}
+
+    def forget(self, number: int) -> None:
+        self.calls.append(("forget", number))
+        self._queue = [link for link in self._queue if link.number != number]
+        self._busy = [entry for entry in self._busy if entry[2].number != number]
+        heapq.heapify(self._busy)
+
+    def close(self) -> None: ...
+
+
+@dataclass
+class FakeRecords:
+    """Keeps what it was told: the end of each trial, and which were the best so far."""
+
+    calls: list[Call]
+    endings: dict[int, tuple[State, str | None, str | None]] = field(default_factory=dict)
+    best: list[int] = field(default_factory=list)
+    weights: dict[int, TrainerState] = field(default_factory=dict)
+    epochs_before: dict[int, list[int]] = field(default_factory=dict)
+
+    def started(self, trial: Trial) -> None:
+        self.calls.append(("started", trial.number))
+
+    def advanced(self, trial: Trial, outcome: Advanced) -> None:
+        self.calls.append(("advanced", trial.number))
+        self.epochs_before.setdefault(trial.number, []).append(trial.epoch)
+
+    def ended(
+        self,
+        trial: Trial,
+        state: Callable[[], TrainerState] | None,
+        error: str | None,
+        *,
+        best: bool,
+    ) -> None:
+        self.calls.append(("ended", trial.number))
+        assert trial.number not in self.endings
+        self.endings[trial.number] = (trial.state, trial.reason, error)
+        if state is not None:
+            self.weights[trial.number] = state()
+        if best:
+            self.best.append(trial.number)
+
+    def left(self, trial: Trial) -> None:
+        assert not trial.ended
+        self.calls.append(("left", trial.number))
+
+
+class Sweep:
+    """A loop among fakes, and everything that can be seen of it."""
+
+    def __init__(
+        self,
+        respond: Respond = advanced,
+        *,
+        trials: int = 6,
+        points: int = 10_000,
+        slots: int = 2,
+        pruner: Pruner | None = None,
+        seconds: Callable[[Link], float] = lambda link: 1.0,
+        interrupts: Callable[["Sweep"], int] = lambda sweep: 0,
+        best: Trial | None = None,
+        direction: str = "maximize",
+        **search: Any,
+    ) -> None:
+        study = check(
+            {
+                "name": "a",
+                "search": {"trials": trials, "pruner": "asha", **search},
+                "training": {"epochs": EPOCHS},
+                "objective": {"direction": direction},
+            }
+        )
+        self.calls: list[Call] = []
+        self.standings: list[Standing] = []
+        self.search = FakeSearch(self.calls, study, points)
+        self.runner = FakeRunner(self.calls, slots, respond, seconds)
+        self.records = FakeRecords(self.calls)
+        self.loop = Loop(
+            study=study,
+            search=self.search,
+            runner=self.runner,
+            pruner=pruner or NoPruner(),
+            records=self.records,
+            watch=self.standings.append,
+            clock=lambda: self.runner.now,
+            interrupts=lambda: interrupts(self),
+            best=best,
+        )
+
+    def run(self) -> "Sweep":
+        """Runs the loop to its end and checks what must hold of every sweep."""
+        self.loop.run()
+        assert self.runner.most <= self.runner.size + 1
+        started = [number for call, number in self.calls if call == "start"]
+        assert started == sorted(set(started))
+        assert sorted([*self.records.endings, *self.of("left")]) == started
+        assert sorted(self.of("forget")) == started
+        assert all(self.search.trials[number].ended for number in self.records.endings)
+        assert all(standing.running <= self.runner.size + 1 for standing in self.standings)
+        assert [standing.running for standing in self.standings].index(0) == (
+            len(self.standings) - 1
+        )
+        return self
+
+    def of(self, call: str) -> list[int]:
+        """The trials of all calls of that name, in their order."""
+        return [number for name, number in self.calls if name == call]
+
+    def about(self, number: int) -> list[str]:
+        """All calls about a trial, in their order."""
+        return [name for name, about in self.calls if about == number]
+
+    def states(self) -> list[State]:
+        """The state of every trial that was started."""
+        return [self.records.endings[number][0] for number in sorted(self.records.endings)]
+
+
+def values(*found: float) -> Respond:
+    """Each trial has its value from the first epoch to the last."""
+    return lambda link: advanced(link, found[link.number])
