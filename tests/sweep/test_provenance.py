@@ -20,7 +20,7 @@ def test_host_and_versions() -> None:
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project in a git checkout of its own."""
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "sweep" / "provenance.py"))
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "sweep" / "recording" / "provenance.py"))
     (tmp_path / "file").write_text("one")
     for command in (
         ["init", "--quiet"],
@@ -47,7 +47,7 @@ def test_the_commit_and_whether_files_have_changed(checkout: Path) -> None:
 def test_without_a_checkout_there_is_no_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "sweep" / "provenance.py"))
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "sweep" / "recording" / "provenance.py"))
     assert "mlflow.source.git.commit" not in provenance()
 
 
