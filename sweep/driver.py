@@ -5,44 +5,26 @@ before Ray starts; the recorder ends after the last record is in the outbox.
 """
 
 import os
-import signal
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from sweep.answers import winner
 from sweep.answers.results import Results, read
-from sweep.pruners import PRUNERS
-from sweep.recording.logbook import Logbook
-from sweep.recording.outbox import Backlog, Outbox
-from sweep.recording.provenance import provenance
-from sweep.recording.recording import Recording
-from sweep.recording.records import SweepEnded, SweepStarted
-from sweep.scheduling.loop import Loop, Standing
-from sweep.scheduling.progress import progress
 from sweep.scheduling.ray_runner import RayRunner, RayUnavailable
-from sweep.scheduling.runner import Runner
-from sweep.search.search import Search
-from sweep.search.storage import Storage
-from sweep.spec.fields import Resources
+from sweep.session import Ending, RunnerFactory, Session
 from sweep.spec.study import Study, check
 from sweep.spec.study_file import assign, load, override
+from sweep.wishes import Wishes
 from sweep.workspace import StudyFolder, Workspace, workspace
-from trainer.data import Data, Splits, split
+from trainer.data import Splits, split
 from trainer.rules import ConfigError, Problem
 from trainer.sources import DataError
 from trainer.sources import load as load_data
 
 DEFAULT_STUDY = Path(__file__).parents[1] / "studies" / "digits.yaml"
 """What `run` runs when it is given no study."""
-
-DRAIN_SECONDS = 600.0
-"""How long the end of a sweep waits for MLflow."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +34,7 @@ class Finished:
     results: Results
     interrupted: bool
     seconds: float
-    ending: "Ending"
-
-
-RunnerFactory = Callable[[Data, Resources, str | None], Runner]
+    ending: Ending
 
 
 def run(
@@ -153,19 +132,20 @@ def _held(
 ) -> Finished:
     """Runs a study while holding it, and reads its results when it has been let go."""
     started = time.monotonic()
-    with interruptible() as interrupts:
+    wishes = Wishes(folder.wishes)
+    with wishes.heard():
         with folder.held():
             fresh = not folder.file.exists()
             if fresh or load(folder.file) != study.values:
                 folder.create(study.text)
             try:
-                ending = _Sweep(study, place, folder, splits, interrupts).run(*options)
+                ending = Session(study, place, folder, splits, wishes).run(*options)
             except RayUnavailable:
                 if fresh:
                     folder.discard()
                 raise
         seconds = time.monotonic() - started
-        return Finished(read(folder), interrupts() > 0, seconds, ending)
+        return Finished(read(folder), wishes.interrupts() > 0, seconds, ending)
 
 
 def _splits(study: Study) -> Splits:
@@ -181,150 +161,3 @@ def _splits(study: Study) -> Splits:
         )
     except DataError as error:
         raise ConfigError([Problem("data.source", str(error))]) from None
-
-
-@contextmanager
-def interruptible() -> Iterator[Callable[[], int]]:
-    """Counts Ctrl-C instead of raising; the count is what is yielded."""
-    count = 0
-
-    def interrupt(_signal: int, _frame: object) -> None:
-        nonlocal count
-        count += 1
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: 0
-        return
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield lambda: count
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-class Ending(NamedTuple):
-    """Why a sweep gave up, if it did; how many records MLflow has not got, and why."""
-
-    failure: str | None = None
-    left: int = 0
-    trouble: str | None = None
-
-
-class _Sweep:
-    """One run of a sweep, while its study is held."""
-
-    def __init__(
-        self,
-        study: Study,
-        place: Workspace,
-        folder: StudyFolder,
-        splits: Splits,
-        interrupts: Callable[[], int],
-    ) -> None:
-        self._study = study
-        self._place = place
-        self._folder = folder
-        self._splits = splits
-        self._interrupts = interrupts
-        self._storage = Storage(folder.trials, study.name, maximize=study.maximize)
-        self._search = Search(study, self._storage)
-
-    def run(self, factory: RunnerFactory, address: str | None, quiet: bool) -> Ending:
-        """Runs the trials that are wanted, then looks at the winner, then waits for MLflow."""
-        with closing(Outbox(self._folder.outbox)) as outbox:
-            if not self._search.wanted and outbox.backlog().empty:
-                return Ending()
-            runner = failure = None
-            if self._search.wanted:
-                runner = factory(self._splits.data, self._study.resources, address)
-            opening = SweepStarted(self._study.question, self._study.text, _now(), provenance())
-            outbox.add(opening)
-            recording = Recording(
-                outbox,
-                self._folder.path,
-                self._place.tracking_uri,
-                self._place.artifact_root,
-            )
-            try:
-                if runner is not None:
-                    with closing(runner):
-                        failure = self._train(outbox, recording, runner, quiet)
-                self._conclude(outbox, failure)
-            finally:
-                left = self._drain(recording, quiet)
-            trouble = recording.trouble if left else None
-        return Ending(failure, left, trouble)
-
-    def _train(
-        self,
-        outbox: Outbox,
-        recording: Recording,
-        runner: Runner,
-        quiet: bool,
-    ) -> str | None:
-        """Runs the loop; why it gave up, if it did."""
-        study = self._study
-        entry = PRUNERS[study.search.pruner.name]
-        with progress(study.metric, quiet=quiet) as show:
-
-            def watch(standing: Standing) -> None:
-                recording.look_after()
-                show(standing)
-
-            loop = Loop(
-                study=study,
-                search=self._search,
-                runner=runner,
-                pruner=entry.make(study.search.pruner, study.name, study.epochs),
-                records=Logbook(study, self._folder, outbox, self._splits.preprocessing),
-                watch=watch,
-                interrupts=self._interrupts,
-                best=self._search.best,
-            )
-            loop.run()
-        return loop.trouble
-
-    def _conclude(self, outbox: Outbox, failure: str | None) -> None:
-        """Looks at the test split for the winner of a study that has ended, and closes the run."""
-        if not self._interrupts() and not failure:
-            winner.look(self._study, self._storage, self._folder, self._splits)
-        results = read(self._folder)
-        best, test = results.best, results.test
-        metrics = {f"trials/{state}": float(n) for state, n in results.counts.items()}
-        tags = {}
-        if best is not None and best.value is not None:
-            metrics["best_value"] = best.value
-            tags["sweep.best"] = str(best.number)
-        if test is not None:
-            metrics |= {"test_accuracy": test["mean"], "test_accuracy_sd": test["sd"]}
-        done = best is not None and not failure
-        state = "stopped" if self._interrupts() else "complete" if done else "failed"
-        outbox.add(SweepEnded(state, _now(), metrics, tags))
-
-    def _drain(self, recording: Recording, quiet: bool) -> int:
-        """Waits until MLflow has everything; another Ctrl-C leaves that to the recorder."""
-        before = self._interrupts()
-        shown = time.monotonic()
-
-        def on_progress(backlog: Backlog) -> None:
-            nonlocal shown
-            if self._interrupts() > max(before, 1):
-                raise _Enough
-            if not quiet and time.monotonic() - shown > 2:
-                shown = time.monotonic()
-                text = f"recording: {backlog.records} records, {backlog.pictures} pictures to go"
-                print(text, file=sys.stderr, flush=True)
-
-        try:
-            backlog = recording.drain(DRAIN_SECONDS, on_progress)
-        except _Enough:
-            backlog = recording.backlog()
-        return backlog.records + backlog.pictures
-
-
-class _Enough(Exception):
-    """The user will not wait any longer."""
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

@@ -5,6 +5,7 @@ mlflow.db, mlartifacts/     what the MLflow UI shows
 <study>/trials.log          the truth about its trials (an Optuna journal)
 <study>/outbox.db           records on their way to MLflow
 <study>/weights/            trained weights on their way to MLflow
+<study>/wishes/             what users ask of the driver that runs it
 <study>/winner.npz          the weights of the best trial
 <study>/driver.lock         held by the driver that is running it
 """
@@ -104,6 +105,7 @@ class StudyFolder:
         self.trials = path / "trials.log"
         self.outbox = path / "outbox.db"
         self.weights = path / "weights"
+        self.wishes = path / "wishes"
         self.winner = path / "winner.npz"
 
     def create(self, text: str) -> None:

@@ -6,7 +6,7 @@ trial lie in a file beside the outbox until they are sent; those of the best tri
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sweep import model
@@ -37,9 +37,12 @@ class Logbook:
         folder: StudyFolder,
         outbox: Outbox,
         preprocessing: Sequence[Fitted],
+        tags: Mapping[str, str],
     ) -> None:
+        """Writes for one driver; `tags` say where it runs and go on every run."""
         self._study = study
         self._preprocessing = preprocessing
+        self._tags = tags
         self._folder = folder
         self._outbox = outbox
 
@@ -52,7 +55,7 @@ class Logbook:
                 params=space.flatten(Section(Config), trial.config),
                 config=dump(dict(trial.config)),
                 at_ms=_now(),
-                tags={"sweep.host": os.uname().nodename},
+                tags=self._tags,
             )
         )
 

@@ -19,11 +19,8 @@ def provenance() -> dict[str, str]:
     """User, host, versions and the commit of this project, as tags of a run."""
     commit = _commit(Path(__file__).resolve().parents[2])
     return (
-        {
-            "mlflow.user": _user(),
-            "mlflow.source.name": "sweep",
-            "mlflow.source.type": "LOCAL",
-            "sweep.host": socket.gethostname(),
+        run_tags()
+        | {
             "sweep.platform": platform.platform(),
             "sweep.cpus": str(os.cpu_count()),
             "sweep.python": platform.python_version(),
@@ -31,6 +28,16 @@ def provenance() -> dict[str, str]:
         | {f"sweep.version.{name}": _version(name) for name in PACKAGES}
         | commit
     )
+
+
+def run_tags() -> dict[str, str]:
+    """What stands on every run of a trial: user and host."""
+    return {
+        "mlflow.user": _user(),
+        "mlflow.source.name": "sweep",
+        "mlflow.source.type": "LOCAL",
+        "sweep.host": socket.gethostname(),
+    }
 
 
 def _user() -> str:

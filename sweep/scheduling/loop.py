@@ -7,7 +7,7 @@ driven by fakes. A trial is submitted link by link; pruning it is not submitting
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -98,7 +98,8 @@ class Loop:
     """One sweep over a study; `run` returns when the study has its trials or was stopped.
 
     `interrupts` says how often the user asked to stop: after the first time no trial starts, after
-    the second those that run are left for a later run. `trouble` says why the loop gave up.
+    the second those that run are left for a later run. `stops` gives the numbers of trials that the
+    user wants stopped, each once. `trouble` says why the loop gave up.
 
     With `search.reproducible` trial n starts when trials 0 … n - lag have ended, and its pruning
     sees just these, so that neither depends on what was quicker.
@@ -112,6 +113,7 @@ class Loop:
     watch: Watch
     clock: Callable[[], float] = time.monotonic
     interrupts: Callable[[], int] = lambda: 0
+    stops: Callable[[], Collection[int]] = tuple
     best: Trial | None = None
     lost: int = 0
     fresh: int = 0
@@ -140,6 +142,9 @@ class Loop:
             self.watch(self._standing())
             for outcome in self.runner.wait(POLL_SECONDS):
                 self._settle(outcome)
+            for number in self.stops():
+                if number in self._active:
+                    self._end(self._active[number], Event.STOP, "stopped by the user")
         self.watch(self._standing())
 
     def _standing(self) -> Standing:

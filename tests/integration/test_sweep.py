@@ -170,6 +170,24 @@ def test_ctrl_c_twice_stops_at_once(sweep: Sweep) -> None:
     assert {run.info.status for run in sweep.runs("smoke")} <= {"FINISHED", "KILLED"}
 
 
+def test_stop_ends_one_trial_and_then_the_sweep(sweep: Sweep) -> None:
+    process = sweep.start("run", SMOKE, "--trials=4", "--set=training.epochs=100000")
+    eventually(lambda: _started(sweep) >= 2, 60)
+    told = sweep("stop", "smoke", "--trial", 1)
+    assert told == "asked trial 1 to stop\n"
+    eventually(lambda: _ended(sweep) == 1, 30)
+    trial = sweep.show("smoke")["trials"][1]
+    assert (trial["state"], trial["reason"]) == ("stopped", "stopped by the user")
+    sweep("stop", "smoke")
+    sweep("stop", "smoke")
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    shown = sweep.show("smoke")
+    assert shown["state"] == "interrupted"
+    assert {run.info.status for run in sweep.runs("smoke")} == {"KILLED"}
+    assert "is not running" in sweep("stop", "smoke", code=2)
+
+
 def test_after_kill_9_a_sweep_goes_on_and_no_trial_is_lost_or_doubled(sweep: Sweep) -> None:
     arguments = ("run", SMOKE, "--trials=16", "--set=training.epochs=60")
     process = sweep.start(*arguments)
@@ -218,11 +236,15 @@ def test_resources_that_no_machine_has_are_refused_and_nothing_stays(sweep: Swee
 
 
 def _ended(sweep: Sweep) -> int:
-    folder = Workspace(sweep.workspace).study("smoke")
-    if not folder.trials.exists():
-        return 0
+    return sum(each.state.is_finished() for each in _trials(sweep))
+
+
+def _started(sweep: Sweep) -> int:
+    return len(_trials(sweep))
+
+
+def _trials(sweep: Sweep) -> list[optuna.trial.FrozenTrial]:
     try:
-        trials = Storage(folder.trials, "smoke").trials()
-    except KeyError:  # not created yet
-        return 0
-    return sum(each.state.is_finished() for each in trials)
+        return Storage(Workspace(sweep.workspace).study("smoke").trials, "smoke").trials()
+    except FileNotFoundError:  # not made yet
+        return []

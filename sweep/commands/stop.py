@@ -1,0 +1,28 @@
+"""`stop`: ends a sweep that is running, or one of its trials."""
+
+import click
+
+from sweep.commands.options import Mistake, told, workspace_option
+
+
+@click.command()
+@click.argument("name")
+@click.option("--trial", type=click.IntRange(min=0), metavar="N", help="Stop this trial alone.")
+@workspace_option
+def stop(name: str, trial: int | None, folder: str | None) -> None:
+    """Stop the running study NAME, as Ctrl-C does: a second time, at once.
+
+    \b
+    Example:
+      python -m sweep stop digits
+      python -m sweep stop digits --trial 17
+    """
+    from sweep.wishes import Wishes
+    from sweep.workspace import workspace
+
+    with told():
+        target = workspace(folder).existing(name)
+    if not target.in_use():
+        raise Mistake(f"study {name!r} is not running")
+    Wishes(target.wishes).stop(trial)
+    click.echo(f"asked trial {trial} to stop" if trial is not None else "asked the sweep to stop")
