@@ -32,7 +32,8 @@ def run(quick: bool) -> tuple[list[Row], dict[str, Any]]:
             facts |= arena["ours"].facts()
             for size, work in enumerate(SIZES):
                 for each in (work, work.regularised()):
-                    parts = ("step",) if quick and each.regular else ("step", "trial")
+                    brief = quick and (each.regular or size == 3)
+                    parts = ("step",) if brief else ("step", "trial")
                     rows += _against(arena, each, size, threads, parts, rounds)
             if threads == 1:
                 rows += _replicates(arena["ours"], quick, rounds)
@@ -110,7 +111,7 @@ def _replicates(ours: Contender, quick: bool, rounds: int) -> list[Row]:
     rows = []
     sizes = list(zip(SIZES, REPLICATES, (8, 8, 8, 2), strict=True))
     with Contender("ours", 1) as other:
-        for work, target, count in sizes[:3] if quick else sizes:
+        for work, target, count in sizes[:2] if quick else sizes:
             many = replace(work, replicates=count)
             pairs = _pairs((ours, many, "trial"), (other, work, "trial"), rounds)
             ratios = sorted(mine / count / alone for mine, alone in pairs)

@@ -76,5 +76,5 @@ def line(standing: Standing, metric: str, seconds: float) -> str:
 def _live(standing: Standing, metric: str, seconds: float) -> Text:
     width = 24
     full = round(width * min(1.0, ended(standing) / max(1, standing.target)))
-    bar = Text("━" * full, style="green") + Text("━" * (width - full), style="grey37")
-    return bar + Text("\n" + line(standing, metric, seconds))
+    rest = ("━" * (width - full), "grey37")
+    return Text.assemble(("━" * full, "green"), rest, "\n" + line(standing, metric, seconds))
