@@ -5,6 +5,7 @@ A contender is `prepare(work, part)`, part being `step` (epochs of training step
 """
 
 import itertools
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.work import Work
+from trainer import group
 from trainer.group import Group, Rows
 from trainer.network import Layout, network
 from trainer.optimisers import OPTIMISERS
@@ -41,7 +43,7 @@ def ours(work: Work, part: str) -> Run:
     }
     for slot in OPTIMISERS["adam"].slots:
         arrays[slot] = np.zeros_like(arrays["parameters"])
-    group = Group(
+    trained = Group(
         net,
         config.training,
         config.model.batch_norm,
@@ -58,9 +60,15 @@ def ours(work: Work, part: str) -> Run:
         with np.errstate(all="ignore"):
             for _ in range(work.epochs):
                 epoch += 1
-                group.train(epoch, RATE)
+                trained.train(epoch, RATE)
 
     return steps
+
+
+def numpy_alone(work: Work, part: str) -> Run:
+    """Ours without compiled loops."""
+    group.FUSION_COST = math.inf
+    return ours(work, part)
 
 
 def floor(work: Work, part: str) -> Run:
@@ -251,6 +259,7 @@ def jax(work: Work, part: str) -> Run:
 
 CONTENDERS: dict[str, Callable[[Work, str], Run]] = {
     "ours": ours,
+    "NumPy alone": numpy_alone,
     "floor": floor,
     "PyTorch": torch_eager,
     "PyTorch compiled": torch_compiled,

@@ -27,7 +27,8 @@ def run(quick: bool) -> tuple[list[Row], dict[str, Any]]:
     for threads in (1,) if quick else (1, 2):
         with ExitStack() as stack:
             names = ["ours", "PyTorch", "floor"]
-            names += [] if quick else ["PyTorch compiled", "MLPClassifier", "JAX"]
+            if not quick:
+                names += ["NumPy alone", "PyTorch compiled", "MLPClassifier", "JAX"]
             arena = _arena(stack, names, threads)
             facts |= arena["ours"].facts()
             for size, work in enumerate(SIZES):
@@ -66,6 +67,7 @@ def _against(
     compared: list[tuple[str, str, float | None]] = [
         ("PyTorch", part, EAGER[size]) for part in parts
     ]
+    compared.append(("NumPy alone", "step", None))
     if not work.regular:
         compared.append(("floor", "step", FLOOR[size]))
         compared += [("MLPClassifier", "step", SKLEARN[size]), ("JAX", "step", None)]

@@ -14,9 +14,11 @@ from sweep.recording.outbox import Backlog, Outbox
 from sweep.recording.provenance import provenance, run_tags
 from sweep.recording.recording import Recording
 from sweep.recording.records import SweepEnded, SweepStarted
-from sweep.scheduling.loop import Loop, Standing
+from sweep.scheduling.loop import Loop
+from sweep.scheduling.ports import Standing
 from sweep.scheduling.progress import progress
 from sweep.scheduling.runner import Runner
+from sweep.scheduling.states import States
 from sweep.search.search import Search
 from sweep.search.storage import Storage
 from sweep.spec.fields import Resources
@@ -110,6 +112,7 @@ class Session:
                 watch=watch,
                 interrupts=self._wishes.interrupts,
                 stops=self._wishes.trials,
+                states=States(self._folder.states),
                 best=self._search.best,
             )
             loop.run()

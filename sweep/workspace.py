@@ -5,6 +5,7 @@ mlflow.db, mlartifacts/     what the MLflow UI shows
 <study>/trials.log          the truth about its trials (an Optuna journal)
 <study>/outbox.db           records on their way to MLflow
 <study>/weights/            trained weights on their way to MLflow
+<study>/states/             of trials that take long, for when the driver dies
 <study>/wishes/             what users ask of the driver that runs it
 <study>/winner.npz          the weights of the best trial
 <study>/driver.lock         held by the driver that is running it
@@ -105,6 +106,7 @@ class StudyFolder:
         self.trials = path / "trials.log"
         self.outbox = path / "outbox.db"
         self.weights = path / "weights"
+        self.states = path / "states"
         self.wishes = path / "wishes"
         self.winner = path / "winner.npz"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from sweep import model
 from sweep.recording.outbox import Outbox
 from sweep.recording.records import Epochs, TrialEnded, TrialStarted
-from sweep.scheduling.runner import Advanced
+from sweep.scheduling.runner import Advanced, StateLost
 from sweep.search.trial import State, Trial
 from sweep.spec import space
 from sweep.spec.study import Study
@@ -76,11 +76,8 @@ class Logbook:
         """Records the end, after the weights are in their file."""
         kept = None
         if state is not None and (best or self._study.record.weights.name == "all"):
-            kept = self._folder.weights / f"{trial.number:05}.npz"
-            arrays = model.arrays(build(Config, trial.config), state(), self._preprocessing)
-            about = {"trial": trial.number, "config": dict(trial.config)}
-            checkpoint.save(kept, arrays, about)
-            if best:
+            kept = self._save(trial, state)
+            if best and kept:
                 _link(kept, self._folder.winner)
         if self._study.record.weights.name != "all":
             kept = None
@@ -98,6 +95,17 @@ class Logbook:
                 weights=str(kept.relative_to(self._folder.path)) if kept else None,
             )
         )
+
+    def _save(self, trial: Trial, state: Callable[[], TrainerState]) -> Path | None:
+        """Writes the model of a trial; None if its state went with its machine."""
+        try:
+            learnt = state()
+        except StateLost:
+            return None
+        path = self._folder.weights / f"{trial.number:05}.npz"
+        arrays = model.arrays(build(Config, trial.config), learnt, self._preprocessing)
+        checkpoint.save(path, arrays, {"trial": trial.number, "config": dict(trial.config)})
+        return path
 
     def left(self, trial: Trial) -> None:
         """Records that a trial was interrupted; what a later run records of it stands."""

@@ -1,96 +1,27 @@
 """The scheduling loop: keeps every slot at work, and decides after each link what comes next.
 
-It sees the outside through small ports (search, runner, records, watch) and a clock, so it can be
-driven by fakes. A trial is submitted link by link; pruning it is not submitting the next one.
+It sees the outside through small ports (`sweep.scheduling.ports`) and a clock, so it can be driven
+by fakes. A trial is submitted link by link; pruning it is not submitting the next one.
 """
 
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from sweep.pruners import Ladder, Pruner
-from sweep.scheduling.runner import Advanced, Link, Lost, Outcome, Raised, Runner
+from sweep.scheduling.ports import Records, Search, Standing, States, Watch
+from sweep.scheduling.runner import Advanced, Link, Lost, Outcome, Raised, Runner, StateLost
 from sweep.search.trial import Event, State, Trial
 from sweep.spec.study import Study
-from trainer.training import State as TrainerState
 
 RETRIES = 3
 """How often a trial may lose a link before it fails."""
 
 POLL_SECONDS = 0.25
 """How long the loop sleeps at most before it looks at the clock and at the user's wishes."""
-
-
-class Search(Protocol):
-    """Who chooses trials and remembers them (see `sweep.search.search`)."""
-
-    ladder: Ladder
-    counts: dict[State, int]
-
-    @property
-    def wanted(self) -> int:
-        """How many more trials must end."""
-
-    @property
-    def upcoming(self) -> int:
-        """The number of the next trial that is new."""
-
-    def ask(self) -> Trial | None:
-        """The next trial, or None when there are no more."""
-
-    def start(self, trial: Trial) -> None:
-        """Puts a trial on record as running."""
-
-    def report(self, trial: Trial) -> None:
-        """Hears a value at a rung."""
-
-    def end(self, trial: Trial) -> None:
-        """Hears an ending."""
-
-
-class Records(Protocol):
-    """Who writes down what happens (see `sweep.recording.logbook`); never waits for the network."""
-
-    def started(self, trial: Trial) -> None:
-        """A trial's first link was submitted."""
-
-    def advanced(self, trial: Trial, outcome: Advanced) -> None:
-        """A link was trained; the trial's epoch is still the one before it."""
-
-    def ended(
-        self,
-        trial: Trial,
-        state: Callable[[], TrainerState] | None,
-        error: str | None,
-        *,
-        best: bool,
-    ) -> None:
-        """A trial ended; `state` fetches what it has learnt, if it has learnt anything.
-
-        `best` says that no complete trial so far is better.
-        """
-
-    def left(self, trial: Trial) -> None:
-        """A trial was left where it stands; a later run goes on with it."""
-
-
-@dataclass
-class Standing:
-    """How a sweep stands; `fresh` counts the trials that ended in this very run."""
-
-    target: int
-    counts: Mapping[State, int]
-    fresh: int = 0
-    running: int = 0
-    best: Trial | None = None
-    lost: int = 0
-    stopping: bool = False
-
-
-Watch = Callable[[Standing], None]
 
 
 @dataclass
@@ -114,12 +45,14 @@ class Loop:
     clock: Callable[[], float] = time.monotonic
     interrupts: Callable[[], int] = lambda: 0
     stops: Callable[[], Collection[int]] = tuple
+    states: States | None = None
     best: Trial | None = None
     lost: int = 0
     fresh: int = 0
     trouble: str | None = None
     _failures: int = 0
     _active: dict[int, Trial] = field(default_factory=dict)
+    _submitted: dict[int, float] = field(default_factory=dict)
     _ready: deque[Trial] = field(default_factory=deque)
     _exhausted: bool = False
 
@@ -145,6 +78,7 @@ class Loop:
             for number in self.stops():
                 if number in self._active:
                     self._end(self._active[number], Event.STOP, "stopped by the user")
+            self._end_overdue()
         self.watch(self._standing())
 
     def _standing(self) -> Standing:
@@ -170,6 +104,7 @@ class Loop:
             self.search.start(trial)
             self.records.started(trial)
             self._active[trial.number] = trial
+            self._restore(trial)
             self._submit(trial)
 
     def _ask(self) -> bool:
@@ -191,8 +126,35 @@ class Loop:
         seen = self.search.upcoming - self.study.lag
         return any(number <= seen for number in self._active)
 
+    def _restore(self, trial: Trial) -> None:
+        """Hands the runner what was saved of a trial, if it has no state of it."""
+        saved = None
+        if self.states is not None and not self.runner.holds(trial.number):
+            saved = self.states.load(trial.number)
+        if saved is not None:
+            self.runner.adopt(trial.number, saved)
+            trial.epoch = max(trial.epoch, int(saved["epoch"]))
+
+    def _save(self, trial: Trial, seconds: float) -> None:
+        """Saves a trial's state when a crash would cost more training than is allowed."""
+        trial.unsaved += seconds
+        if self.states is not None and trial.unsaved >= self.study.checkpoint.seconds:
+            with suppress(StateLost):
+                self.states.save(trial.number, self.runner.state(trial.number))
+                trial.unsaved = 0.0
+
+    def _end_overdue(self) -> None:
+        limit = self.study.resources.timeout
+        if limit is None:
+            return
+        for number, since in list(self._submitted.items()):
+            if self.clock() - since > limit:
+                error = f"a link took more than {limit:g} s (resources.timeout)"
+                self._end(self._active[number], Event.TIME_OUT, "timed out", error)
+
     def _submit(self, trial: Trial) -> None:
         trial.happens(Event.SUBMIT)
+        self._submitted[trial.number] = self.clock()
         self.runner.submit(
             Link(
                 trial.number,
@@ -208,6 +170,7 @@ class Loop:
         trial = self._active.get(outcome.number)
         if trial is None:  # stopped while its link was on the way back
             return
+        del self._submitted[trial.number]
         match outcome:
             case Advanced():
                 self._advance(trial, outcome)
@@ -223,6 +186,7 @@ class Loop:
         if trial.losses > RETRIES:
             self._end(trial, Event.GIVE_UP, "lost", f"lost {trial.losses} times: {outcome.error}")
         else:
+            self._restore(trial)
             self._submit(trial)
 
     def _advance(self, trial: Trial, outcome: Advanced) -> None:
@@ -239,6 +203,7 @@ class Loop:
             self._end(trial, Event.FINISH)
         elif self.pruner.keeps(trial.number, trial.epoch, self._ladder(trial)):
             trial.happens(Event.ADVANCE)
+            self._save(trial, outcome.seconds)
             self._submit(trial)
         else:
             pruner = self.study.search.pruner.name
@@ -260,22 +225,27 @@ class Loop:
         self, trial: Trial, event: Event, reason: str | None = None, error: str | None = None
     ) -> None:
         trial.happens(event, reason)
-        learnt = trial.epoch > 0 and event not in (Event.RAISE, Event.GIVE_UP, Event.STOP)
+        learnt = trial.epoch > 0 and trial.state in (State.COMPLETE, State.PRUNED)
         fetch = (lambda: self.runner.state(trial.number)) if learnt else None
         best = trial.state is State.COMPLETE and self._leads(trial)
         self.records.ended(trial, fetch, error, best=best)
         self.search.end(trial)
-        self.runner.forget(trial.number)
+        self._forget(trial)
         self.fresh += 1
         self._failures += trial.state is State.FAILED
         if self._failures >= self.study.search.max_failures:
             self.trouble = f"{self._failures} trials failed (search.max_failures)"
         if best:
             self.best = trial
+        if self.states is not None:
+            self.states.forget(trial.number)
+
+    def _forget(self, trial: Trial) -> None:
+        self.runner.forget(trial.number)
+        self._submitted.pop(trial.number, None)
         del self._active[trial.number]
 
     def _leave_all(self) -> None:
-        for trial in self._active.values():
+        for trial in list(self._active.values()):
             self.records.left(trial)
-            self.runner.forget(trial.number)
-        self._active.clear()
+            self._forget(trial)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from sweep.scheduling.loop import Standing, Watch
+from sweep.scheduling.ports import Standing, Watch
 from sweep.search.trial import State
 
 PLAIN_SECONDS = 5.0

@@ -10,7 +10,7 @@ from typing import Any
 
 import sweep
 import trainer
-from sweep.scheduling.runner import Advanced, Link, Lost, Outcome, Raised, advance
+from sweep.scheduling.runner import Advanced, Link, Lost, Outcome, Raised, StateLost, advance
 from sweep.spec.fields import Resources
 from trainer.data import Data
 from trainer.training import State
@@ -103,9 +103,8 @@ class RayRunner:
         except ray.exceptions.RayTaskError as error:
             return Raised(number, str(error))
         except ray.exceptions.RayError as error:
-            # The state may have gone with the worker; training again from the start gives the
-            # same bits, so that is where the trial goes on.
-            self._states.pop(number, None)
+            if isinstance(error, ray.exceptions.ObjectLostError):
+                self._states.pop(number, None)
             return Lost(number, f"{type(error).__name__}: {error}")
         self._states[number] = state
         return outcome
@@ -114,8 +113,21 @@ class RayRunner:
         """Fetches the state after the trial's last link."""
         import ray
 
-        state: State = ray.get(self._states[number])
+        try:
+            state: State = ray.get(self._states[number])
+        except ray.exceptions.RayError as error:
+            raise StateLost(str(error)) from error
         return state
+
+    def holds(self, number: int) -> bool:
+        """Whether there is a reference to one."""
+        return number in self._states
+
+    def adopt(self, number: int, state: State) -> None:
+        """Puts a state into the object store."""
+        import ray
+
+        self._states[number] = ray.put(state)
 
     def forget(self, number: int) -> None:
         """Drops the references to the trial's state, and cancels its task if one is under way."""

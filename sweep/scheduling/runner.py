@@ -4,6 +4,7 @@ A *link* trains one trial from the state of its last link to the next rung. A ru
 of every trial it was given until it is told to forget the trial; the loop sees small messages only.
 """
 
+import time
 import traceback
 from collections import deque
 from collections.abc import Mapping
@@ -42,7 +43,8 @@ class Advanced:
 
     `history[name]` is `(E, R)`, its rows the epochs `epoch - E + 1 … epoch`; `metrics[name]` is
     `(R,)`, the trial's result if it ended here. `diverged` is the epoch at which a replicate's loss
-    stopped being finite; `finished` says that nothing is left to train.
+    stopped being finite; `finished` says that nothing is left to train; `seconds` is what the link
+    took its worker.
     """
 
     number: int
@@ -73,6 +75,10 @@ class Lost:
 Outcome = Advanced | Raised | Lost
 
 
+class StateLost(RuntimeError):
+    """A trial's state was lost with the machine that held it."""
+
+
 class Runner(Protocol):
     """Trains links. Used from one thread; owns the states of the trials."""
 
@@ -86,7 +92,17 @@ class Runner(Protocol):
         """The outcomes that have come in; waits up to `seconds` for the first."""
 
     def state(self, number: int) -> State:
-        """The state after the trial's last link that was trained."""
+        """The state after the trial's last link that was trained.
+
+        Raises:
+            StateLost: it can't be reached any more.
+        """
+
+    def holds(self, number: int) -> bool:
+        """Whether a trial's next link will start from a state."""
+
+    def adopt(self, number: int, state: State) -> None:
+        """Takes a state over: the trial's next link starts from it."""
 
     def forget(self, number: int) -> None:
         """Drops a trial: its state, and its link if one is under way."""
@@ -97,6 +113,7 @@ class Runner(Protocol):
 
 def advance(link: Link, data: Data, state: State | None) -> tuple[Advanced | Raised, State | None]:
     """Trains one link. An exception comes back as `Raised`, with the state as it was."""
+    started = time.perf_counter()
     try:
         config = build(Config, link.config)
         with _pools().limit(limits=link.threads):
@@ -105,7 +122,6 @@ def advance(link: Link, data: Data, state: State | None) -> tuple[Advanced | Rai
             )
     except Exception:
         return Raised(link.number, traceback.format_exc()), state
-    seconds = progress.history["epoch_seconds"][:, 0]
     outcome = Advanced(
         link.number,
         progress.epoch,
@@ -113,7 +129,7 @@ def advance(link: Link, data: Data, state: State | None) -> tuple[Advanced | Rai
         progress.metrics,
         progress.diverged,
         progress.finished,
-        float(seconds.sum()),
+        time.perf_counter() - started,
     )
     return outcome, progress.state
 
@@ -154,6 +170,14 @@ class LocalRunner:
         state = self._states[number]
         assert state is not None
         return state
+
+    def holds(self, number: int) -> bool:
+        """Whether there is one."""
+        return self._states.get(number) is not None
+
+    def adopt(self, number: int, state: State) -> None:
+        """Takes a state over."""
+        self._states[number] = state
 
     def forget(self, number: int) -> None:
         """Drops the trial's state and what is queued of it."""

@@ -31,6 +31,7 @@ class Event(StrEnum):
     PRUNE = "prune"
     DIVERGE = "diverge"
     RAISE = "raise"
+    TIME_OUT = "time out"
     LOSE = "lose"
     GIVE_UP = "give up"
     STOP = "stop"
@@ -47,6 +48,7 @@ TABLE: Mapping[tuple[State, Event], State] = {
     (State.RUNNING, Event.PRUNE): State.PRUNED,
     (State.RUNNING, Event.DIVERGE): State.PRUNED,
     (State.RUNNING, Event.RAISE): State.FAILED,
+    (State.RUNNING, Event.TIME_OUT): State.FAILED,
     (State.RUNNING, Event.LOSE): State.WAITING,
     (State.RUNNING, Event.STOP): State.STOPPED,
 }
@@ -80,6 +82,7 @@ class Trial:
     reason: str | None = None
     epoch: int = 0
     losses: int = 0
+    unsaved: float = 0.0
     values: list[float] = field(default_factory=list)
     metrics: dict[str, list[float]] = field(default_factory=dict)
 

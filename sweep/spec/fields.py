@@ -114,6 +114,18 @@ class Resources:
 
     cpu: float = setting(1, Real(0, open_low=True), "cores")
     gpu: float = setting(0, Real(0), "graphics cards")
+    timeout: float | None = setting(
+        None,
+        Optional(Real(0, open_low=True)),
+        "seconds that one link (from rung to rung) may take from its submission",
+    )
+
+
+@section
+class Checkpoint:
+    """When the state of a trial is saved (`checkpoint`)."""
+
+    seconds: float = setting(20, Real(0), "of training that a crash may cost a trial")
 
 
 @section
@@ -141,6 +153,7 @@ FIELDS: dict[str, Setting] = {
     "search": Setting({}, Section(Search), "how configurations are chosen"),
     "replicates": Setting(3, Integer(1, 1000), "seeds of every configuration"),
     "resources": Setting({}, Section(Resources), "what one trial takes"),
+    "checkpoint": Setting({}, Section(Checkpoint), "when the state of a trial is saved"),
     "record": Setting({}, Section(Record), "what is kept of a trial"),
 }
 """The fields of a study file."""

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweep.spec import space
-from sweep.spec.fields import FIELDS, METRICS, DataSource, Objective, Record, Resources, Search
+from sweep.spec.fields import (
+    FIELDS,
+    METRICS,
+    Checkpoint,
+    DataSource,
+    Objective,
+    Record,
+    Resources,
+    Search,
+)
 from sweep.spec.study_file import dump
 from trainer.config import Config, conflicts
 from trainer.rules import (
@@ -47,6 +56,7 @@ class Study:
     search: Search
     replicates: int
     resources: Resources
+    checkpoint: Checkpoint
     record: Record
     values: Mapping[str, Any]
 
@@ -133,6 +143,7 @@ def check(values: Mapping[str, Any]) -> Study:
         search=build(Search, tree["search"]),
         replicates=tree["data"]["folds"] or tree["replicates"],
         resources=build(Resources, tree["resources"]),
+        checkpoint=build(Checkpoint, tree["checkpoint"]),
         record=build(Record, tree["record"]),
         values=dict(values),
     )

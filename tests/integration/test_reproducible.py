@@ -41,7 +41,9 @@ def test_slots_and_kills_change_nothing(sweep: Sweep) -> None:
     assert table(results.full()) == undisturbed
 
     for ended in (4, 11):
-        process = sweep.start("run", study, "--name", "killed", *given)
+        process = sweep.start(
+            "run", study, "--name", "killed", "--set=checkpoint.seconds=0", *given
+        )
         eventually(lambda ended=ended: _ended(sweep.workspace, "killed") >= ended, 60)  # type: ignore[misc]
         process.kill()
         process.communicate(timeout=30)

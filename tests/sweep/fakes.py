@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from sweep.pruners import Ladder, NoPruner, Pruner
-from sweep.scheduling.loop import Loop, Standing
+from sweep.scheduling.loop import Loop
+from sweep.scheduling.ports import Standing
 from sweep.scheduling.runner import Advanced, Link, Outcome
 from sweep.search.trial import State, Trial
 from sweep.spec.study import Study, check
@@ -87,6 +88,7 @@ class FakeRunner:
     now: float = 0.0
     links: list[Link] = field(default_factory=list)
     most: int = 0
+    adopted: dict[int, TrainerState] = field(default_factory=dict)
     busy_at_wait: list[int] = field(default_factory=list)
     _queue: list[Link] = field(default_factory=list)
     _busy: list[tuple[float, int, Link]] = field(default_factory=list)
@@ -120,6 +122,12 @@ class FakeRunner:
     def state(self, number: int) -> TrainerState:
         self.calls.append(("state", number))
         return {"epoch": np.array(number)}
+
+    def holds(self, number: int) -> bool:
+        return number in self.adopted
+
+    def adopt(self, number: int, state: TrainerState) -> None:
+        self.adopted[number] = state
 
     def forget(self, number: int) -> None:
         self.calls.append(("forget", number))
@@ -168,6 +176,24 @@ class FakeRecords:
         self.calls.append(("left", trial.number))
 
 
+@dataclass
+class FakeStates:
+    """Keeps the epoch of the last state saved of a trial; `times` counts the savings."""
+
+    epochs: dict[int, int]
+    times: list[int] = field(default_factory=list)
+
+    def save(self, number: int, state: TrainerState) -> None:
+        self.epochs[number] = int(state["epoch"])
+        self.times.append(number)
+
+    def load(self, number: int) -> TrainerState | None:
+        return {"epoch": np.array(self.epochs[number])} if number in self.epochs else None
+
+    def forget(self, number: int) -> None:
+        self.epochs.pop(number, None)
+
+
 class Sweep:
     """A loop among fakes, and everything that can be seen of it."""
 
@@ -183,11 +209,14 @@ class Sweep:
         interrupts: Callable[["Sweep"], int] = lambda sweep: 0,
         best: Trial | None = None,
         direction: str = "maximize",
+        saved: dict[int, int] | None = None,
+        study: dict[str, Any] | None = None,
         **search: Any,
     ) -> None:
-        study = check(
+        checked = check(
             {
                 "name": "a",
+                **(study or {}),
                 "search": {"trials": trials, "pruner": "asha", **search},
                 "training": {"epochs": EPOCHS},
                 "objective": {"direction": direction},
@@ -195,11 +224,13 @@ class Sweep:
         )
         self.calls: list[Call] = []
         self.standings: list[Standing] = []
-        self.search = FakeSearch(self.calls, study, points)
+        self.search = FakeSearch(self.calls, checked, points)
         self.runner = FakeRunner(self.calls, slots, respond, seconds)
         self.records = FakeRecords(self.calls)
+        self.saved = FakeStates(dict(saved or {}))
+        self.stops: dict[int, list[int]] = {}
         self.loop = Loop(
-            study=study,
+            study=checked,
             search=self.search,
             runner=self.runner,
             pruner=pruner or NoPruner(),
@@ -208,6 +239,8 @@ class Sweep:
             clock=lambda: self.runner.now,
             interrupts=lambda: interrupts(self),
             best=best,
+            stops=lambda: self.stops.pop(int(self.runner.now), []),
+            states=self.saved,
         )
 
     def run(self) -> "Sweep":

@@ -382,3 +382,52 @@ def test_the_standing_is_watched_throughout() -> None:
     fresh = [standing.fresh for standing in sweep.standings]
     assert fresh == sorted(fresh)
     assert set(fresh) == set(range(7))
+
+
+def test_a_state_is_saved_when_a_crash_would_cost_more_than_is_allowed() -> None:
+    """Links take a second each here; the last link of a trial is followed by its end."""
+    every = Sweep(trials=2, pruner=Asha(3, 1), study={"checkpoint": {"seconds": 1}}).run()
+    assert sorted(every.saved.times) == [0, 0, 1, 1]
+    second = Sweep(trials=2, pruner=Asha(3, 1), study={"checkpoint": {"seconds": 2}}).run()
+    assert sorted(second.saved.times) == [0, 1]
+    none = Sweep(trials=2, pruner=Asha(3, 1)).run()
+    assert none.saved.times == []
+    assert every.saved.epochs == {}  # a trial that has ended needs no state
+
+
+def test_a_trial_goes_on_from_its_saved_state() -> None:
+    sweep = Sweep(trials=2, pruner=Asha(3, 1), saved={1: 3}).run()
+    assert [link.until for link in sweep.runner.links if link.number == 1] == [9]
+    assert set(sweep.runner.adopted) == {1}
+    assert sweep.states() == [State.COMPLETE] * 2
+
+
+def test_a_lost_state_is_made_up_for_by_the_saved_one() -> None:
+    sweep = Sweep(losing(1), trials=2, pruner=Asha(3, 1), study={"checkpoint": {"seconds": 1}})
+    sweep.run()
+    assert int(sweep.runner.adopted[1]["epoch"]) == 1
+    assert [link.until for link in sweep.runner.links if link.number == 1] == [1, 3, 3, 9]
+
+
+def test_a_link_that_takes_too_long_fails_its_trial_alone() -> None:
+    sweep = Sweep(
+        trials=6,
+        seconds=lambda link: 1000.0 if link.number == 2 else 1.0,
+        study={"resources": {"timeout": 5}},
+    ).run()
+    assert sweep.records.endings[2] == (
+        State.FAILED,
+        "timed out",
+        "a link took more than 5 s (resources.timeout)",
+    )
+    assert sweep.states().count(State.COMPLETE) == 5
+    assert sweep.runner.now < 20
+    assert 2 not in sweep.records.weights
+
+
+def test_one_trial_is_stopped_and_the_sweep_goes_on() -> None:
+    sweep = Sweep(trials=6, seconds=lambda link: 1000.0 if link.number == 1 else 1.0)
+    sweep.stops = {2: [1, 99]}  # 99 is none of those that run
+    sweep.run()
+    assert sweep.records.endings[1] == (State.STOPPED, "stopped by the user", None)
+    assert sweep.states().count(State.COMPLETE) == 6  # another one took its place

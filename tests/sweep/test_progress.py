@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sweep.scheduling import progress as module
-from sweep.scheduling.loop import Standing
+from sweep.scheduling.ports import Standing
 from sweep.scheduling.progress import PLAIN_SECONDS, ended, line, progress
 from sweep.search.trial import State, Trial
 

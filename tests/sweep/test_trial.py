@@ -15,6 +15,7 @@ LEADS = [
     (State.RUNNING, Event.PRUNE, State.PRUNED),
     (State.RUNNING, Event.DIVERGE, State.PRUNED),
     (State.RUNNING, Event.RAISE, State.FAILED),
+    (State.RUNNING, Event.TIME_OUT, State.FAILED),
     (State.RUNNING, Event.LOSE, State.WAITING),
     (State.RUNNING, Event.STOP, State.STOPPED),
 ]
