@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainer.arrays import Array
-from trainer.preprocessing import Fitted, fit, transform
+from trainer.preprocessing import Fitted, aligned, fit, transform
 from trainer.rules import Technique
 from trainer.sources import DataError, Dataset
 from trainer.streams import Purpose, generator
@@ -74,7 +74,7 @@ def split(
         seed: the study's seed.
 
     Raises:
-        DataError: a part would be empty.
+        DataError: a part would be empty, or cannot be preprocessed as is asked.
     """
     order = generator(seed=seed, purpose=Purpose.SPLIT).permutation(len(dataset.y))
     tested = (dataset.x[:0], dataset.y[:0])
@@ -89,20 +89,20 @@ def split(
         raise DataError(f"data.folds: must be at most the {len(order)} rows there are, got {folds}")
     else:
         parts = np.array_split(order, folds)
-    made, fitted = [], []
-    for part in parts:
-        train = order[len(part) :] if folds is None else np.setdiff1d(order, part)
-        arrays = fit(preprocess, dataset.x[train])
-        fitted.append(arrays)
-        made.append(
-            Fold(
-                transform(arrays, dataset.x[train]),
-                dataset.y[train],
-                transform(arrays, dataset.x[part]),
-                dataset.y[part],
-            )
+    trained = [
+        order[len(part) :] if folds is None else np.setdiff1d(order, part) for part in parts
+    ]
+    fitted = aligned([fit(preprocess, dataset.x[train]) for train in trained])
+    made = tuple(
+        Fold(
+            transform(arrays, dataset.x[train]),
+            dataset.y[train],
+            transform(arrays, dataset.x[part]),
+            dataset.y[part],
         )
-    return Splits(Data(tuple(made), len(dataset.classes)), tested, tuple(fitted))
+        for arrays, train, part in zip(fitted, trained, parts, strict=True)
+    )
+    return Splits(Data(made, len(dataset.classes)), tested, fitted)
 
 
 def _share(rows: int, share: float, path: str) -> int:

@@ -1,15 +1,26 @@
-"""Preprocessing of features: one entry each in `PREPROCESSING`, fitted on training rows only."""
+"""Preprocessing of features: one entry each in `PREPROCESSING`, fitted on training rows only.
 
-from collections.abc import Callable, Mapping
+Rows are worked on in blocks: in float64 a whole data set would take twice its own memory.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from trainer.arrays import Array
-from trainer.rules import Setting, Technique
+from trainer.rules import Integer, Optional, Real, Setting, Technique
+from trainer.sources import DataError
 
 Fitted = dict[str, Array]
-"""`shift` (D,) and `scale` (D,), in float64: a row x becomes (x - shift)·scale."""
+"""`shift` (D,) and either `scale` (D,) or `matrix` (D, K), in float64.
+
+A row x becomes (x - shift)·scale, or the product of x - shift and the matrix; without any arrays it
+stays as it is.
+"""
+
+ROWS = 1024
+"""Rows in a block."""
 
 
 @dataclass(frozen=True)
@@ -21,15 +32,35 @@ class Preprocessing:
 
 
 def transform(fitted: Fitted, x: Array) -> Array:
-    """The rows of x (N, D) in float32."""
+    """The rows of x (N, D) in float32, (N, K) if a matrix changes their number of features."""
     if not fitted:
         return np.asarray(x, dtype=np.float32)
-    return ((x - fitted["shift"]) * fitted["scale"]).astype(np.float32)
+    matrix = fitted.get("matrix")
+    made = np.empty((len(x), x.shape[1] if matrix is None else matrix.shape[1]), np.float32)
+    blocks = zip(_blocks(made), _centred(x, fitted["shift"]), strict=True)
+    for target, block in blocks:
+        target[:] = block * fitted["scale"] if matrix is None else block @ matrix
+    return made
 
 
 def fit(technique: Technique, x: Array) -> Fitted:
-    """The arrays that `transform` needs, from the training rows x (N, D)."""
+    """The arrays that `transform` needs, from the training rows x (N, D).
+
+    Raises:
+        DataError: the rows do not vary in as many directions as are wanted.
+    """
     return PREPROCESSING[technique.name].fit(technique, x)
+
+
+def aligned(folds: Sequence[Fitted]) -> tuple[Fitted, ...]:
+    """The arrays of all folds, for as many features as the fold with the fewest has.
+
+    Under PCA folds may differ in their number of null directions; what goes is the weakest.
+    """
+    if "matrix" not in folds[0]:
+        return tuple(folds)
+    width = min(each["matrix"].shape[1] for each in folds)
+    return tuple(each | {"matrix": each["matrix"][:, :width]} for each in folds)
 
 
 def _none(_technique: Technique, _x: Array) -> Fitted:
@@ -38,9 +69,11 @@ def _none(_technique: Technique, _x: Array) -> Fitted:
 
 def _standardize(_technique: Technique, x: Array) -> Fitted:
     """To mean 0 and variance 1; a constant feature to 0."""
-    mean = x.mean(axis=0, dtype=np.float64)
-    # float32 numbers add up exactly here, so the deviation of a constant feature is truly 0
-    return {"shift": mean, "scale": _inverse(x.std(axis=0, dtype=np.float64))}
+    mean = _mean(x)
+    squares = np.zeros_like(mean)
+    for block in _centred(x, mean):
+        squares += np.square(block).sum(axis=0)
+    return {"shift": mean, "scale": _inverse(np.sqrt(squares / len(x)))}
 
 
 def _minmax(_technique: Technique, x: Array) -> Fitted:
@@ -49,12 +82,83 @@ def _minmax(_technique: Technique, x: Array) -> Fitted:
     return {"shift": low, "scale": _inverse(x.max(axis=0) - low)}
 
 
+def _pca(technique: Technique, x: Array) -> Fitted:
+    """PCA whitening: U(Λ + εI)^(-1/2), the strongest directions first, the null ones dropped."""
+    mean, variances, directions = _principal(x)
+    found, wanted = len(variances), technique["components"]
+    if found == 0:
+        raise DataError("pca: must have training rows that differ")
+    if wanted is not None and wanted > found:
+        rule = f"must be at most {found}, the directions in which the training rows vary"
+        raise DataError(f"pca.components: {rule}, got {wanted}")
+    kept = slice(wanted)
+    return {
+        "shift": mean,
+        "matrix": directions[:, kept] / np.sqrt(variances[kept] + technique["epsilon"]),
+    }
+
+
+def _zca(technique: Technique, x: Array) -> Fitted:
+    """ZCA whitening: U(Λ + εI)^(-1/2)Uᵀ, the whitening that moves rows least.
+
+    Bell and Sejnowski 1997. Null directions are left at 0.
+    """
+    mean, variances, directions = _principal(x)
+    scaled = directions / np.sqrt(variances + technique["epsilon"])
+    return {"shift": mean, "matrix": scaled @ directions.T}
+
+
+def _principal(x: Array) -> tuple[Array, Array, Array]:
+    """The mean (D,), and the variances Λ (K,) and directions U (D, K) of what is not null.
+
+    Λ are eigenvalues of the unbiased covariance, the largest first. A direction is null where the
+    rows vary by no more than float32, in which they come, rounds numbers of their size.
+    """
+    mean = _mean(x)
+    covariance = np.zeros((len(mean), len(mean)))
+    for block in _centred(x, mean):
+        covariance += block.T @ block
+    covariance /= max(len(x) - 1, 1)
+    variances, directions = np.linalg.eigh(covariance)
+    size = np.trace(covariance) + mean @ mean
+    order = np.flatnonzero(variances > np.finfo(np.float32).eps ** 2 * size)[::-1]
+    variances, directions = variances[order], directions[:, order]
+    # an eigenvector has no sign of its own: its largest entry is made positive
+    largest = np.abs(directions).argmax(axis=0)
+    return mean, variances, directions * np.sign(directions[largest, np.arange(len(order))])
+
+
+def _mean(x: Array) -> Array:
+    """In float64, where float32 numbers add up exactly: a constant feature has no deviation."""
+    return x.mean(axis=0, dtype=np.float64)
+
+
+def _centred(x: Array, shift: Array) -> Iterator[Array]:
+    return (block - shift for block in _blocks(x))
+
+
+def _blocks(x: Array) -> Iterator[Array]:
+    return (x[start : start + ROWS] for start in range(0, len(x), ROWS))
+
+
 def _inverse(spread: Array) -> Array:
     return np.divide(1.0, spread, out=np.zeros(spread.shape), where=spread > 0)
 
+
+_EPSILON = Setting(0.0, Real(0.0), "added to the variance in every direction")
 
 PREPROCESSING: dict[str, Preprocessing] = {
     "none": Preprocessing(_none),
     "standardize": Preprocessing(_standardize),
     "minmax": Preprocessing(_minmax),
+    "pca": Preprocessing(
+        _pca,
+        {
+            "components": Setting(
+                None, Optional(Integer(1)), "the strongest directions to keep; by default all"
+            ),
+            "epsilon": _EPSILON,
+        },
+    ),
+    "zca": Preprocessing(_zca, {"epsilon": _EPSILON}),
 }

@@ -17,6 +17,7 @@ from trainer.training import State
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of states that nobody asks for
 
 SLOTS_SECONDS = 2.0
 """How long a count of the cluster's slots is good for."""

@@ -1,0 +1,124 @@
+"""The work of the comparison of sweeps: trials of the default study, one training each.
+
+Everyone searches the default study's space (nine parameters, some conditional) with the same TPE,
+and calls the same trainer with the same seed, on one BLAS thread, for all epochs at once. Nobody
+prunes.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.child import ROOT
+from sweep.scheduling.runner import Advanced, Link, advance
+from sweep.spec import space
+from sweep.spec.study import Study, check
+from trainer.data import Data, split
+from trainer.sources import load
+
+EPOCHS = 27
+SLOTS = 2
+METRICS = (
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "learning_rate",
+    "epoch_seconds",
+)
+"""What everyone records of every epoch."""
+
+Params = Mapping[str, space.Scalar]
+
+
+def values(trials: int) -> dict[str, Any]:
+    """The study file: the default study without replicates and without a pruner."""
+    found: dict[str, Any] = yaml.safe_load((ROOT / "studies" / "digits.yaml").read_text())
+    found["training"]["epochs"] = EPOCHS
+    found["search"] = {"trials": trials, "sampler": "tpe", "pruner": "none", "seed": 0}
+    return found | {"replicates": 1}
+
+
+@cache
+def study() -> Study:
+    """The study, for its space and its settings."""
+    return check(values(trials=1))
+
+
+@cache
+def data() -> Data:
+    """The data as the driver splits them."""
+    source = study().data
+    splits = split(
+        load(source.source),
+        validation=source.validation,
+        test=source.test,
+        folds=None,
+        preprocess=source.preprocess,
+        seed=study().search.seed,
+    )
+    return splits.data
+
+
+def suggested(suggest: Any) -> dict[str, space.Scalar]:
+    """Parameters from an Optuna trial, or from what Ray Tune hands out in its place."""
+    chosen: dict[str, space.Scalar] = {}
+
+    def choose(parameter: space.Parameter) -> space.Scalar:
+        name = parameter.name
+        if isinstance(parameter, space.Choose):
+            chosen[name] = suggest.suggest_categorical(name, parameter.labels)
+        else:
+            low, high = parameter.low, parameter.high
+            chosen[name] = suggest.suggest_float(name, low, high, log=parameter.log)
+        return chosen[name]
+
+    space.resolve(study().template, choose)
+    return chosen
+
+
+def trained(params: Params, data: Data) -> tuple[Advanced, Any]:
+    """Trains a configuration to its end; what it measured, and its state."""
+    link = Link(0, study().config(params), EPOCHS, study().search.seed, 1)
+    outcome, state = advance(link, data, None)
+    assert isinstance(outcome, Advanced), outcome
+    return outcome, state
+
+
+def final(outcome: Advanced) -> float:
+    """The objective."""
+    return float(outcome.metrics[study().metric][0])
+
+
+def epochs(outcome: Advanced) -> list[dict[str, float]]:
+    """What was measured, epoch by epoch."""
+    rows = len(outcome.history["val_loss"])
+    return [{name: float(outcome.history[name][row, 0]) for name in METRICS} for row in range(rows)]
+
+
+def alone(trials: Sequence[tuple[Params, float | None]]) -> float:
+    """Processor seconds a trial of the training alone, one after the other in this process.
+
+    Each must come to the value that is given with it, if it came to one.
+    """
+    used = 0.0
+    for params, value in [*trials[:3], *trials]:  # the first three warm up
+        began = time.process_time()
+        outcome, _ = trained(params, data())
+        used += time.process_time() - began
+        if value is not None:
+            assert final(outcome) == value, (params, value, final(outcome))
+        if params is trials[2][0]:
+            used = 0.0
+    return used / len(trials)
+
+
+Found = dict[str, Any]
+"""What a contender says: `seconds` from the first trial's start on, and `trials`, each with its
+parameters and its value (None where it diverged)."""
+
+Contender = Callable[[int, Path], Found]
