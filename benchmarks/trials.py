@@ -6,9 +6,8 @@ prunes.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -105,20 +104,13 @@ def alone(trials: Sequence[tuple[Params, float | None]]) -> float:
 
     Each must come to the value that is given with it, if it came to one.
     """
+    for params, _ in trials[:3]:
+        trained(params, data())
     used = 0.0
-    for params, value in [*trials[:3], *trials]:  # the first three warm up
+    for params, value in trials:
         began = time.process_time()
         outcome, _ = trained(params, data())
         used += time.process_time() - began
         if value is not None:
             assert final(outcome) == value, (params, value, final(outcome))
-        if params is trials[2][0]:
-            used = 0.0
     return used / len(trials)
-
-
-Found = dict[str, Any]
-"""What a contender says: `seconds` from the first trial's start on, and `trials`, each with its
-parameters and its value (None where it diverged)."""
-
-Contender = Callable[[int, Path], Found]

@@ -79,7 +79,7 @@ def run(
     if target.file.exists() and load(target.file) != checked.values:
         rule = f"is the name of another study in {place.path}; choose another with --name"
         raise ConfigError([Problem("name", rule, checked.name)])
-    splits = _splits(checked)
+    splits = splits_of(checked)
     place.prepare(target)
     address = address or os.environ.get("RAY_ADDRESS")
     return _held(checked, place, target, splits, (runner, address, quiet))
@@ -110,7 +110,7 @@ def resume(
     study = check(load(target.file))
     if trials is not None:
         study = _extended(study, trials)
-    splits = _splits(study)
+    splits = splits_of(study)
     address = address or os.environ.get("RAY_ADDRESS")
     return _held(study, place, target, splits, (runner, address, quiet))
 
@@ -148,7 +148,12 @@ def _held(
         return Finished(read(folder), wishes.interrupts() > 0, seconds, ending)
 
 
-def _splits(study: Study) -> Splits:
+def splits_of(study: Study) -> Splits:
+    """Loads and splits the data of a study.
+
+    Raises:
+        ConfigError: they are absent or of no use.
+    """
     source = study.data
     try:
         return split(

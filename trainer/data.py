@@ -89,9 +89,7 @@ def split(
         raise DataError(f"data.folds: must be at most the {len(order)} rows there are, got {folds}")
     else:
         parts = np.array_split(order, folds)
-    trained = [
-        order[len(part) :] if folds is None else np.setdiff1d(order, part) for part in parts
-    ]
+    trained = [order[len(part) :] if folds is None else np.setdiff1d(order, part) for part in parts]
     fitted = aligned([fit(preprocess, dataset.x[train]) for train in trained])
     made = tuple(
         Fold(

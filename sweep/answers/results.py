@@ -32,6 +32,8 @@ class TrialResult:
     epoch: int
     seconds: float | None
     mlflow_run_id: str | None
+    metrics: dict[str, list[float | None]]
+    environment: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,11 @@ def _trial(frozen: FrozenTrial, run: str | None, *, driven: bool) -> TrialResult
         epoch=record.get("epoch", max(steps, default=0)),
         seconds=frozen.duration.total_seconds() if frozen.duration else None,
         mlflow_run_id=run,
+        metrics={
+            name: [finite(each) for each in values]
+            for name, values in record.get("metrics", {}).items()
+        },
+        environment=record.get("environment", {}),
     )
 
 

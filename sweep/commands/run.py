@@ -115,7 +115,7 @@ def _tell(finished: "Finished", folder: str | None, as_json: bool) -> None:
         why = f" ({ending.trouble})" if ending.trouble else ""
         click.echo(
             f"MLflow has not got {ending.left} records{why}; they are kept. "
-            f"Send them with: python -m sweep resume {results.study.name}",
+            f"Send them with: python -m sweep sync {results.study.name}",
             err=True,
         )
     if finished.interrupted:

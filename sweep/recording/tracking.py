@@ -100,6 +100,14 @@ def experiment(client: MlflowClient, name: str, artifact_root: str | None) -> st
     return str(found.experiment_id)
 
 
+def discard(client: MlflowClient, name: str) -> None:
+    """Deletes the experiment `name` with its runs, if there is one, and frees its name."""
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        client.rename_experiment(found.experiment_id, f"{name} (deleted {found.experiment_id})")
+        client.delete_experiment(found.experiment_id)
+
+
 def runs_with(
     client: MlflowClient, experiment_id: str, tags: dict[str, str], since_ms: int = 0
 ) -> list[Any]:

@@ -194,6 +194,7 @@ class Loop:
         trial.epoch = outcome.epoch
         trial.metrics = {name: values.tolist() for name, values in outcome.metrics.items()}
         trial.values = trial.metrics[self.study.metric]
+        trial.environment = outcome.environment
         if outcome.diverged is not None or not math.isfinite(trial.value):
             epoch = outcome.diverged or trial.epoch
             self._end(trial, Event.DIVERGE, f"diverged at epoch {epoch}")

@@ -4,11 +4,12 @@ A *link* trains one trial from the state of its last link to the next rung. A ru
 of every trial it was given until it is told to forget the trial; the loop sees small messages only.
 """
 
+import platform
 import time
 import traceback
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Protocol
 
@@ -44,7 +45,7 @@ class Advanced:
     `history[name]` is `(E, R)`, its rows the epochs `epoch - E + 1 … epoch`; `metrics[name]` is
     `(R,)`, the trial's result if it ended here. `diverged` is the epoch at which a replicate's loss
     stopped being finite; `finished` says that nothing is left to train; `seconds` is what the link
-    took its worker.
+    took its worker, and `environment` what the bits of its numbers depend on.
     """
 
     number: int
@@ -54,6 +55,7 @@ class Advanced:
     diverged: int | None
     finished: bool
     seconds: float
+    environment: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ def advance(link: Link, data: Data, state: State | None) -> tuple[Advanced | Rai
         progress.diverged,
         progress.finished,
         time.perf_counter() - started,
+        environment(link.threads),
     )
     return outcome, progress.state
 
@@ -138,6 +141,21 @@ def advance(link: Link, data: Data, state: State | None) -> tuple[Advanced | Rai
 def _pools() -> ThreadpoolController:
     """The thread pools of the libraries in this process; finding them takes milliseconds."""
     return ThreadpoolController()
+
+
+@cache
+def environment(threads: int) -> dict[str, Any]:
+    """What the bits of a link's numbers depend on, beside the link: library, kernel, threads."""
+    pools = [pool for pool in _pools().info() if pool["user_api"] == "blas"]
+    own = [pool for pool in pools if "numpy" in pool["filepath"]] or pools
+    blas = own[0] if own else {}
+    return {
+        "numpy": np.__version__,
+        "blas": " ".join(str(blas.get(each)) for each in ("internal_api", "version")),
+        "kernel": blas.get("architecture"),
+        "threads": threads,
+        "machine": platform.machine(),
+    }
 
 
 class LocalRunner:

@@ -85,6 +85,7 @@ class Trial:
     unsaved: float = 0.0
     values: list[float] = field(default_factory=list)
     metrics: dict[str, list[float]] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
 
     def happens(self, event: Event, reason: str | None = None) -> None:
         """Takes the step that an event causes, and keeps the reason of an ending.
@@ -115,6 +116,7 @@ class Trial:
             "value": self.value if self.values else None,
             "values": self.values,
             "metrics": self.metrics,
+            "environment": dict(self.environment),
         }
 
     def next_rung(self) -> int:

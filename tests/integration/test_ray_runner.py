@@ -39,7 +39,7 @@ def data() -> Data:
 
 @pytest.fixture(scope="module")
 def runner(ray_address: str, data: Data) -> Iterator[RayRunner]:
-    made = RayRunner(data, Resources(cpu=1, gpu=0), ray_address)
+    made = RayRunner(data, Resources(cpu=1, gpu=0, timeout=None), ray_address)
     yield made
     made.close()
 

@@ -92,6 +92,8 @@ def test_the_trials_of_a_study(written: Written) -> None:
         "values": [0.5, 0.7],
         "epoch": 27,
         "mlflow_run_id": None,
+        "metrics": {},
+        "environment": {},
     }
     assert [each["number"] for each in found] == list(range(7))
     assert [each["state"] for each in found] == [

@@ -34,6 +34,7 @@ def trial(state: State) -> Trial:
         epoch=3,
         values=[0.5, 0.7],
         metrics={"val_accuracy": [0.5, 0.7]},
+        environment={"kernel": "a"},
     )
 
 
@@ -98,6 +99,7 @@ def test_the_record_of_a_trial() -> None:
         "value": pytest.approx(0.6),
         "values": [0.5, 0.7],
         "metrics": {"val_accuracy": [0.5, 0.7]},
+        "environment": {"kernel": "a"},
     }
     assert json.loads(json.dumps(one.record())) == one.record()
 
@@ -112,4 +114,5 @@ def test_the_record_of_a_trial_that_never_ran() -> None:
         "value": None,
         "values": [],
         "metrics": {},
+        "environment": {},
     }

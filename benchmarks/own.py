@@ -1,0 +1,102 @@
+"""Our part in the comparison of sweeps: the whole product, or its driver without the recorder."""
+
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from benchmarks import trials
+from benchmarks.child import Child
+from sweep import driver
+from sweep.pruners import NoPruner
+from sweep.scheduling.loop import Loop, Standing
+from sweep.scheduling.ray_runner import RayRunner
+from sweep.scheduling.runner import Advanced
+from sweep.search.search import Search
+from sweep.search.storage import RECORD, Storage
+from sweep.search.trial import Trial
+from sweep.spec.study import check
+from trainer.training import State
+
+POLL_SECONDS = 0.05
+NAME = "digits"
+
+
+def recorded(count: int, folder: Path) -> dict[str, Any]:
+    """The product as it is, until MLflow has all data; the pictures it still draws don't count.
+
+    It is not held back from drawing them: what it draws while it trains takes its time.
+    """
+    child = Child("benchmarks.own", "_run", count, cwd=folder)
+    outbox = folder / NAME / "outbox.db"
+    while child.running() and not (ended := _all_data_sent(outbox)):
+        time.sleep(POLL_SECONDS)
+    ran = child.result()
+    if not ended:
+        raise RuntimeError("the sweep ended before MLflow had all of it")
+    return {"seconds": ended - ran["started"], "trials": ran["trials"]}
+
+
+def _all_data_sent(outbox: Path) -> float | None:
+    """The time, in seconds since the epoch, if the sweep has ended and no data wait."""
+    try:
+        with closing(sqlite3.connect(f"file:{outbox}?mode=ro", uri=True)) as db:
+            ended, waiting = db.execute(
+                "SELECT count(*) FILTER (WHERE kind = 'SweepEnded'),"
+                " count(*) FILTER (WHERE state = 'pending' AND NOT late) FROM entries"
+            ).fetchone()
+    except sqlite3.OperationalError:  # not there yet
+        return None
+    return time.time() if ended and not waiting else None
+
+
+def _run(count: int) -> dict[str, Any]:
+    folder = Path.cwd()
+    values = trials.values(count) | {"name": NAME}
+    driver.run(values, folder=str(folder), address="local", quiet=True)
+    with closing(sqlite3.connect(folder / NAME / "outbox.db")) as db:
+        (started,) = db.execute(
+            "SELECT min(json_extract(fields, '$.at_ms')) FROM entries WHERE kind = 'TrialStarted'"
+        ).fetchone()
+    return {"started": started / 1000, "trials": _trials(folder / NAME / "trials.log")}
+
+
+def _trials(journal: Path) -> list[tuple[trials.Params, float | None]]:
+    found = Storage(journal, NAME).trials()
+    return [(each.params, each.user_attrs[RECORD]["value"]) for each in found]
+
+
+def unrecorded(count: int) -> dict[str, Any]:
+    """The driver's loop with durable storage and a local Ray, without the recorder."""
+    study = check(trials.values(count) | {"name": NAME})
+    journal = Path("trials.log")
+    search = Search(study, Storage(journal, NAME, maximize=study.maximize))
+    with closing(RayRunner(trials.data(), study.resources, None)) as runner:
+        began, cpu = time.monotonic(), time.process_time()
+        Loop(study, search, runner, NoPruner(), Silence(), _unseen).run()
+        seconds, cpu = time.monotonic() - began, time.process_time() - cpu
+    return {"seconds": seconds, "driver": cpu / count, "trials": _trials(journal)}
+
+
+class Silence:
+    """Records that are not written down; the weights are fetched as if they were."""
+
+    def started(self, trial: Trial) -> None:
+        """Nothing."""
+
+    def advanced(self, trial: Trial, outcome: Advanced) -> None:
+        """Nothing."""
+
+    def ended(
+        self, trial: Trial, state: Callable[[], State] | None, error: str | None, *, best: bool
+    ) -> None:
+        """Nothing."""
+
+    def left(self, trial: Trial) -> None:
+        """Nothing."""
+
+
+def _unseen(standing: Standing) -> None:
+    """Shows nothing."""

@@ -1,0 +1,119 @@
+"""`reproduce`, `sync` and `delete`: what is done with a study after its sweep."""
+
+from contextlib import closing
+
+import click
+
+from sweep.commands.options import (
+    IN_USE,
+    Mistake,
+    json_option,
+    leave,
+    print_json,
+    told,
+    workspace_option,
+)
+
+
+@click.command()
+@click.argument("name")
+@click.argument("trial", type=click.IntRange(min=0))
+@workspace_option
+@json_option
+def reproduce(name: str, trial: int, folder: str | None, as_json: bool) -> None:
+    """Train trial TRIAL of NAME again and say whether the result is bit-identical.
+
+    Exits 1 when it differs although the same arithmetic (BLAS library and kernel, threads, NumPy)
+    did both.
+
+    \b
+    Example:
+      python -m sweep reproduce digits 17
+    """
+    from dataclasses import asdict
+
+    from sweep import driver
+    from sweep.answers import reproduction
+    from sweep.answers.results import read
+    from sweep.workspace import workspace
+
+    with told():
+        results = read(workspace(folder).existing(name))
+        splits = driver.splits_of(results.study)
+    try:
+        found = reproduction.reproduce(results, trial, splits.data)
+    except reproduction.NotReproducible as error:
+        raise Mistake(str(error)) from None
+    if as_json:
+        print_json(asdict(found))
+    else:
+        click.echo(str(found))
+    if found.comparable and not found.identical:
+        leave(1)
+
+
+@click.command()
+@click.argument("name", required=False)
+@workspace_option
+def sync(name: str | None, folder: str | None) -> None:
+    """Send MLflow what the outbox of NAME, or of every study, still holds.
+
+    \b
+    Example:
+      python -m sweep sync
+    """
+    from sweep.recording.outbox import Outbox
+    from sweep.recording.recording import Recording
+    from sweep.workspace import workspace
+
+    with told():
+        place = workspace(folder)
+        folders = [place.existing(name)] if name else place.studies()
+    left = 0
+    for each in folders:
+        if each.in_use() or not each.outbox.exists():
+            continue  # a driver sends its own
+        with closing(Outbox(each.outbox)) as outbox:
+            before = outbox.backlog()
+            if before.empty:
+                continue
+            recording = Recording(outbox, each.path, place.tracking_uri, place.artifact_root)
+            after = recording.drain(600, lambda backlog: None)
+        sent = before.records - after.records
+        why = f": {recording.trouble}" if not after.empty and recording.trouble else ""
+        click.echo(f"{each.name}: sent {sent} records, {after.records} left{why}")
+        left += after.records + after.pictures
+    if left:
+        leave(1)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@workspace_option
+def delete(name: str, yes: bool, folder: str | None) -> None:
+    """Delete the study NAME: its folder, and its runs in MLflow.
+
+    MLflow keeps deleted runs until `mlflow gc` removes them.
+
+    \b
+    Example:
+      python -m sweep delete digits
+    """
+    from sweep.workspace import workspace
+
+    with told():
+        place = workspace(folder)
+        study = place.existing(name)
+    if study.in_use():
+        raise Mistake(f"study {name!r} is in use; stop it first", IN_USE)
+    if not yes:
+        click.confirm(f"Delete study {name!r} in {study.path} and its runs in MLflow?", abort=True)
+    from sweep.recording import tracking
+
+    try:
+        tracking.discard(tracking.connect(place.tracking_uri), name)
+    except tracking.TrackingError as error:
+        raise Mistake(str(error)) from None
+    study.discard()
+    click.echo(f"deleted {name}")

@@ -1,0 +1,53 @@
+"""What is done with a study after its sweep: reproduce, sync, delete."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from sweep.search.storage import Storage
+from sweep.workspace import Workspace
+from tests.integration.conftest import SMOKE, Sweep
+
+
+@pytest.fixture
+def copied(finished: Sweep, tmp_path: Path) -> Sweep:
+    """A copy of the finished workspace; its runs stay where they were."""
+    shutil.copytree(finished.workspace, tmp_path / "results")
+    return Sweep(tmp_path / "results", None)
+
+
+def test_a_trial_is_reproduced_to_the_bit(copied: Sweep) -> None:
+    assert copied("reproduce", "smoke", 2) == "trial 2 is bit-identical\n"
+    found = json.loads(copied("reproduce", "smoke", 0, "--json"))
+    assert (found["identical"], found["comparable"], found["difference"]) == (True, True, 0.0)
+    assert found["recorded"]["threads"] == 1
+    assert "no trial 9" in copied("reproduce", "smoke", 9, code=2)
+
+
+def test_a_trial_that_differs_is_said_to_differ(copied: Sweep) -> None:
+    log = Workspace(copied.workspace).study("smoke").trials
+    recorded = Storage(log, "smoke").trials()[2].user_attrs["sweep"]["metrics"]["val_loss"]
+    written = log.read_text()
+    assert written.count(str(recorded[0])) == 1
+    log.write_text(written.replace(str(recorded[0]), str(recorded[0] + 0.25)))
+    told = copied("reproduce", "smoke", 2, code=1)
+    assert "trial 2 differs: largest difference 0.25" in told
+
+    written = log.read_text()
+    log.write_text(written.replace('"threads":1', '"threads":64'))
+    told = copied("reproduce", "smoke", 2)
+    assert "trial 2 is not comparable (threads changed)" in told
+
+
+def test_a_deleted_study_is_gone_and_its_name_is_free(copied: Sweep) -> None:
+    assert "sent" not in copied("sync")
+    copied("delete", "smoke", "--yes")
+    assert json.loads(copied("list", "--json")) == []
+    assert not (copied.workspace / "smoke").exists()
+    client = MlflowClient(f"sqlite:///{copied.workspace / 'mlflow.db'}")
+    assert client.get_experiment_by_name("smoke") is None
+    copied("delete", "smoke", "--yes", code=2)
+    assert SMOKE.exists()
