@@ -11,7 +11,8 @@ from benchmarks import trials
 from benchmarks.child import Child
 from sweep import driver
 from sweep.pruners import NoPruner
-from sweep.scheduling.loop import Loop, Standing
+from sweep.scheduling.loop import Loop
+from sweep.scheduling.ports import Standing
 from sweep.scheduling.ray_runner import RayRunner
 from sweep.scheduling.runner import Advanced
 from sweep.search.search import Search
@@ -73,7 +74,7 @@ def unrecorded(count: int) -> dict[str, Any]:
     study = check(trials.values(count) | {"name": NAME})
     journal = Path("trials.log")
     search = Search(study, Storage(journal, NAME, maximize=study.maximize))
-    with closing(RayRunner(trials.data(), study.resources, None)) as runner:
+    with closing(RayRunner(trials.datasets(), study.resources, None)) as runner:
         began, cpu = time.monotonic(), time.process_time()
         Loop(study, search, runner, NoPruner(), Silence(), _unseen).run()
         seconds, cpu = time.monotonic() - began, time.process_time() - cpu

@@ -13,11 +13,11 @@ from typing import Any
 import yaml
 
 from benchmarks.child import ROOT
+from sweep.datasets import Datasets
 from sweep.scheduling.runner import Advanced, Link, advance
 from sweep.spec import space
 from sweep.spec.study import Study, check
-from trainer.data import Data, split
-from trainer.sources import load
+from trainer.data import Data
 
 EPOCHS = 27
 SLOTS = 2
@@ -49,18 +49,14 @@ def study() -> Study:
 
 
 @cache
-def data() -> Data:
+def datasets() -> Datasets:
     """The data as the driver splits them."""
-    source = study().data
-    splits = split(
-        load(source.source),
-        validation=source.validation,
-        test=source.test,
-        folds=None,
-        preprocess=source.preprocess,
-        seed=study().search.seed,
-    )
-    return splits.data
+    return Datasets(study())
+
+
+def data() -> Data:
+    """The training and validation rows."""
+    return datasets().data(study().first_config())
 
 
 def suggested(suggest: Any) -> dict[str, space.Scalar]:

@@ -6,22 +6,20 @@ before Ray starts; the recorder ends after the last record is in the outbox.
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sweep.answers.results import Results, read
+from sweep.datasets import Datasets
 from sweep.scheduling.ray_runner import RayRunner, RayUnavailable
 from sweep.session import Ending, RunnerFactory, Session
 from sweep.spec.study import Study, check
 from sweep.spec.study_file import assign, load, override
 from sweep.wishes import Wishes
 from sweep.workspace import StudyFolder, Workspace, workspace
-from trainer.data import Splits, split
 from trainer.rules import ConfigError, Problem
-from trainer.sources import DataError
-from trainer.sources import load as load_data
 
 DEFAULT_STUDY = Path(__file__).parents[1] / "studies" / "digits.yaml"
 """What `run` runs when it is given no study."""
@@ -45,6 +43,7 @@ def run(
     trials: int | None = None,
     timeout: float | None = None,
     address: str | None = None,
+    allow_code: Collection[str] = (),
     folder: str | None = None,
     quiet: bool = False,
     runner: RunnerFactory = RayRunner,
@@ -58,6 +57,7 @@ def run(
         trials: overrides `search.trials`.
         timeout: overrides `search.timeout`.
         address: a Ray cluster; by default `$RAY_ADDRESS`, else this machine.
+        allow_code: the modules that `data.source` may import and run.
         folder: the workspace (see `sweep.workspace.workspace`).
         quiet: shows no progress.
         runner: who trains the links; `sweep.scheduling.runner.LocalRunner` does it without Ray.
@@ -79,10 +79,10 @@ def run(
     if target.file.exists() and load(target.file) != checked.values:
         rule = f"is the name of another study in {place.path}; choose another with --name"
         raise ConfigError([Problem("name", rule, checked.name)])
-    splits = splits_of(checked)
+    datasets = Datasets(checked, allow_code)
     place.prepare(target)
     address = address or os.environ.get("RAY_ADDRESS")
-    return _held(checked, place, target, splits, (runner, address, quiet))
+    return _held(checked, place, target, datasets, (runner, address, quiet))
 
 
 def resume(
@@ -90,6 +90,7 @@ def resume(
     *,
     trials: str | None = None,
     address: str | None = None,
+    allow_code: Collection[str] = (),
     folder: str | None = None,
     quiet: bool = False,
     runner: RunnerFactory = RayRunner,
@@ -99,7 +100,7 @@ def resume(
     Args:
         name: the study's name.
         trials: a new number of trials to end with, or `+N` for so many more than it has now.
-        address, folder, quiet, runner: as in `run`.
+        address, allow_code, folder, quiet, runner: as in `run`.
 
     Raises:
         UnknownStudy: there is none of that name.
@@ -110,9 +111,9 @@ def resume(
     study = check(load(target.file))
     if trials is not None:
         study = _extended(study, trials)
-    splits = splits_of(study)
+    datasets = Datasets(study, allow_code)
     address = address or os.environ.get("RAY_ADDRESS")
-    return _held(study, place, target, splits, (runner, address, quiet))
+    return _held(study, place, target, datasets, (runner, address, quiet))
 
 
 def _extended(study: Study, trials: str) -> Study:
@@ -127,7 +128,7 @@ def _held(
     study: Study,
     place: Workspace,
     folder: StudyFolder,
-    splits: Splits,
+    datasets: Datasets,
     options: tuple[RunnerFactory, str | None, bool],
 ) -> Finished:
     """Runs a study while holding it, and reads its results when it has been let go."""
@@ -139,30 +140,10 @@ def _held(
             if fresh or load(folder.file) != study.values:
                 folder.create(study.text)
             try:
-                ending = Session(study, place, folder, splits, wishes).run(*options)
+                ending = Session(study, place, folder, datasets, wishes).run(*options)
             except RayUnavailable:
                 if fresh:
                     folder.discard()
                 raise
         seconds = time.monotonic() - started
         return Finished(read(folder), wishes.interrupts() > 0, seconds, ending)
-
-
-def splits_of(study: Study) -> Splits:
-    """Loads and splits the data of a study.
-
-    Raises:
-        ConfigError: they are absent or of no use.
-    """
-    source = study.data
-    try:
-        return split(
-            load_data(source.source),
-            validation=source.validation,
-            test=source.test,
-            folds=source.folds,
-            preprocess=source.preprocess,
-            seed=study.search.seed,
-        )
-    except DataError as error:
-        raise ConfigError([Problem("data.source", str(error))]) from None

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from sweep.answers import winner
 from sweep.answers.results import read
+from sweep.datasets import Datasets
 from sweep.pruners import PRUNERS
 from sweep.recording.logbook import Logbook
 from sweep.recording.outbox import Backlog, Outbox
@@ -25,12 +26,11 @@ from sweep.spec.fields import Resources
 from sweep.spec.study import Study
 from sweep.wishes import Wishes
 from sweep.workspace import StudyFolder, Workspace
-from trainer.data import Data, Splits
 
 DRAIN_SECONDS = 600.0
 """How long the end of a sweep waits for MLflow."""
 
-RunnerFactory = Callable[[Data, Resources, str | None], Runner]
+RunnerFactory = Callable[[Datasets, Resources, str | None], Runner]
 
 
 class Ending(NamedTuple):
@@ -49,13 +49,13 @@ class Session:
         study: Study,
         place: Workspace,
         folder: StudyFolder,
-        splits: Splits,
+        datasets: Datasets,
         wishes: Wishes,
     ) -> None:
         self._study = study
         self._place = place
         self._folder = folder
-        self._splits = splits
+        self._datasets = datasets
         self._wishes = wishes
         self._storage = Storage(folder.trials, study.name, maximize=study.maximize)
         self._search = Search(study, self._storage)
@@ -67,7 +67,7 @@ class Session:
                 return Ending()
             runner = failure = None
             if self._search.wanted:
-                runner = factory(self._splits.data, self._study.resources, address)
+                runner = factory(self._datasets, self._study.resources, address)
             outbox.add(SweepStarted(self._study.question, self._study.text, _now(), provenance()))
             recording = Recording(
                 outbox,
@@ -106,9 +106,7 @@ class Session:
                 search=self._search,
                 runner=runner,
                 pruner=entry.make(study.search.pruner, study.name, study.epochs),
-                records=Logbook(
-                    study, self._folder, outbox, self._splits.preprocessing, run_tags()
-                ),
+                records=Logbook(study, self._folder, outbox, self._datasets, run_tags()),
                 watch=watch,
                 interrupts=self._wishes.interrupts,
                 stops=self._wishes.trials,
@@ -121,7 +119,7 @@ class Session:
     def _conclude(self, outbox: Outbox, failure: str | None) -> None:
         """Looks at the test split for the winner of a study that has ended, and closes the run."""
         if not self._wishes.interrupts() and not failure:
-            winner.look(self._study, self._storage, self._folder, self._splits)
+            winner.look(self._study, self._storage, self._folder, self._datasets)
         results = read(self._folder)
         best, test = results.best, results.test
         metrics = {f"trials/{state}": float(n) for state, n in results.counts.items()}

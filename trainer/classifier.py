@@ -1,4 +1,4 @@
-"""The trainer as a scikit-learn classifier; the one file of the package that builds on scikit-learn.
+"""The trainer as a scikit-learn classifier; the one file that builds on scikit-learn.
 
 Example:
     model = Classifier(hidden=(64, 64), activation="relu", batch_norm="after").fit(x, y)
@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from trainer.arrays import Array
 from trainer.config import Config, Model, Training
 from trainer.data import Data, Fold, split
+from trainer.dataset import Dataset
 from trainer.folding import fold
 from trainer.prediction import predict_proba
 from trainer.preprocessing import PREPROCESSING, fit, transform
@@ -32,7 +33,6 @@ from trainer.rules import (
     setting,
     settings,
 )
-from trainer.sources import Dataset
 from trainer.training import train, weights
 
 
@@ -122,7 +122,9 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
-            raise ValueError(f"y: must have at least two classes, got one class ({self.classes_[0]})")
+            raise ValueError(
+                f"y: must have at least two classes, got one class ({self.classes_[0]})"
+            )
         data, self.preprocessing_ = _prepared(X, labels, config, fitting)
         seed, epochs = fitting.random_state, config.training.epochs
         progress = train(config, data, None, epochs, seed=seed, replicates=1)
@@ -141,7 +143,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float32, reset=False)
         x = transform(self.preprocessing_, X)
-        return predict_proba(self.config_, self.weights_, x)[0]
+        return np.asarray(predict_proba(self.config_, self.weights_, x)[0])
 
     def predict(self, X: Any) -> Array:
         """The most likely label (N,) of each row of X (N, D)."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainer.arrays import Array
+from trainer.dataset import DataError, Dataset
 from trainer.preprocessing import Fitted, aligned, fit, transform
 from trainer.rules import Technique
-from trainer.sources import DataError, Dataset
 from trainer.streams import Purpose, generator
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from trainer.arrays import Array
+from trainer.dataset import DataError
 from trainer.rules import Integer, Optional, Real, Setting, Technique
-from trainer.sources import DataError
 
 Fitted = dict[str, Array]
 """`shift` (D,) and either `scale` (D,) or `matrix` (D, K), in float64.
@@ -130,7 +130,7 @@ def _principal(x: Array) -> tuple[Array, Array, Array]:
 
 def _mean(x: Array) -> Array:
     """In float64, where float32 numbers add up exactly: a constant feature has no deviation."""
-    return x.mean(axis=0, dtype=np.float64)
+    return np.asarray(x.mean(axis=0, dtype=np.float64))
 
 
 def _centred(x: Array, shift: Array) -> Iterator[Array]:

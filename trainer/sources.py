@@ -1,11 +1,15 @@
-"""Sources of data: one entry each in `SOURCES`, by the word before the first colon.
+"""Sources of data: one entry each in `SOURCES`, by the word before the first colon; or user's code.
 
 Every mistake in a file is a `DataError` that names the file and the rule.
 """
 
 import gzip
+import importlib
+import math
+import traceback
+import warnings
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,49 +18,54 @@ import numpy as np
 
 from trainer import npz
 from trainer.arrays import Array
-
-
-class DataError(ValueError):
-    """A data source that is absent, broken or of no use for classification."""
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Labelled rows.
-
-    Attributes:
-        x: features (N, D), float32.
-        y: labels (N,), int64, counting into `classes`.
-        classes: the classes' names.
-        test: x and y of the source's own test split.
-    """
-
-    x: Array
-    y: Array
-    classes: tuple[str, ...]
-    test: tuple[Array, Array] | None = None
-
+from trainer.dataset import DataError, Dataset, checked
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-def load(source: str) -> Dataset:
+def load(source: str, allowed: Collection[str] = ()) -> Dataset:
     """Reads a source.
 
     Args:
         source: `digits`, `npz:PATH`, `csv:PATH#COLUMN`, `parquet:PATH#COLUMN` (the column that
-            holds the labels), `idx:DIR` (MNIST's files, gzipped or not) or `cifar10:DIR` (the
-            binary version).
+            holds the labels), `idx:DIR` (MNIST's files, gzipped or not), `cifar10:DIR` (the
+            binary version), or `MODULE:FUNCTION`, a function without arguments that returns
+            x, y or x, y, x_test, y_test.
+        allowed: the modules whose code may be imported and run.
 
     Raises:
-        DataError: naming the file and the rule.
+        DataError: naming the file or the function, and the rule.
     """
     kind, _, place = source.partition(":")
     if kind not in SOURCES:
-        raise DataError(f"data source {source!r}: must be one of {', '.join(SOURCES)}")
+        return _code(source, allowed)
     if (kind == "digits") != (not place):
         raise DataError(f"data source {source!r}: must be {SOURCES[kind].form}")
     return SOURCES[kind].read(place)
+
+
+def _code(source: str, allowed: Collection[str]) -> Dataset:
+    """What a function of the user's returns. Whatever goes wrong in it is a mistake in the data."""
+    module, _, function = source.partition(":")
+    known = ", ".join(SOURCES)
+    if not all(word.isidentifier() for word in (*module.split("."), function)):
+        raise DataError(f"data source {source!r}: must be one of {known} or MODULE:FUNCTION")
+    if module not in allowed:
+        rule = f"must be one of {known}; if it is code to import, run with --allow-code {module}"
+        raise DataError(f"data source {source!r}: {rule}")
+    try:
+        found = getattr(importlib.import_module(module), function)()
+        if not isinstance(found, (tuple, list)) or len(found) not in (2, 4):
+            kind = type(found).__name__
+            got = f"a {kind} of {len(found)}" if isinstance(found, (tuple, list)) else kind
+            raise DataError(f"{source}: must return x, y or x, y, x_test, y_test, got {got}")
+        x, y, *test = map(np.asarray, found)
+    except DataError:
+        raise
+    except (Exception, SystemExit) as error:
+        last = traceback.format_exception_only(error)[-1].strip()
+        raise DataError(f"{source}: failed with {last}") from error
+    return checked(source, x, y, (test[0], test[1]) if test else None)
 
 
 def _digits(_place: str) -> Dataset:
@@ -64,7 +73,7 @@ def _digits(_place: str) -> Dataset:
     from sklearn.datasets import load_digits
 
     x, y = load_digits(return_X_y=True)
-    return _dataset("digits", x, y)
+    return checked("digits", x, y)
 
 
 def _npz(place: str) -> Dataset:
@@ -79,13 +88,19 @@ def _npz(place: str) -> Dataset:
     if ("x_test" in arrays) != ("y_test" in arrays):
         raise DataError(f"{place}: must hold both of x_test and y_test or neither")
     test = (arrays["x_test"], arrays["y_test"]) if "x_test" in arrays else None
-    return _dataset(place, arrays["x"], arrays["y"], test)
+    return checked(place, arrays["x"], arrays["y"], test)
 
 
 def _csv(place: str) -> Dataset:
     import pandas as pd
 
-    return _table(place, pd.read_csv)
+    def read(file: Path) -> Any:
+        with warnings.catch_warnings():
+            # rows that are longer than the header: pandas would take the rest for something else
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(file, index_col=False)
+
+    return _table(place, read)
 
 
 def _parquet(place: str) -> Dataset:
@@ -102,8 +117,8 @@ def _table(place: str, read: Callable[[Path], Any]) -> Dataset:
     file = _file(path)
     try:
         table = read(file)
-    except (OSError, ValueError, UnicodeError) as error:
-        raise DataError(f"{path}: must be a readable table ({error})") from error
+    except (OSError, ValueError, Warning) as error:
+        raise DataError(f"{path}: must be a readable table ({str(error).strip()})") from error
     if target not in table.columns:
         known = ", ".join(map(str, table.columns))
         raise DataError(f"{path}: must have the column {target}, got {known}")
@@ -114,9 +129,9 @@ def _table(place: str, read: Callable[[Path], Any]) -> Dataset:
     if words:
         raise DataError(f"{path}: features must be numbers, got words in {', '.join(words)}")
     if labels.dtype.kind in "biuf":
-        return _dataset(path, table.to_numpy(np.float64), labels.to_numpy())
+        return checked(path, table.to_numpy(np.float64), labels.to_numpy())
     names, y = np.unique(labels.to_numpy().astype(str), return_inverse=True)
-    return _dataset(path, table.to_numpy(np.float64), y, names=tuple(map(str, names)))
+    return checked(path, table.to_numpy(np.float64), y, names=tuple(map(str, names)))
 
 
 def _idx(place: str) -> Dataset:
@@ -127,7 +142,7 @@ def _idx(place: str) -> Dataset:
         for kind, axes in (("images-idx3", 3), ("labels-idx1", 1))
     ]
     x, y, x_test, y_test = parts
-    return _dataset(place, _flat(x), y, (_flat(x_test), y_test))
+    return checked(place, x, y, (x_test, y_test))
 
 
 def _idx_array(folder: Path, name: str, axes: int) -> Array:
@@ -140,7 +155,7 @@ def _idx_array(folder: Path, name: str, axes: int) -> Array:
         raise DataError(f"{path}: must be an idx file of bytes with {axes} axes")
     start = 4 + 4 * axes
     shape = tuple(int.from_bytes(content[at : at + 4], "big") for at in range(4, start, 4))
-    size = int(np.prod(shape))
+    size = math.prod(shape)
     if len(content) != start + size:
         raise DataError(f"{path}: must have {start + size} bytes for {shape}, got {len(content)}")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
@@ -154,7 +169,7 @@ def _cifar10(place: str) -> Dataset:
         raise DataError(f"{folder / 'data_batch_1.bin'}: must exist")
     train = np.concatenate([_cifar10_records(path) for path in batches])
     test = _cifar10_records(folder / "test_batch.bin")
-    return _dataset(place, train[:, 1:], train[:, 0], (test[:, 1:], test[:, 0]), CIFAR10)
+    return checked(place, train[:, 1:], train[:, 0], (test[:, 1:], test[:, 0]), CIFAR10)
 
 
 def _cifar10_records(path: Path) -> Array:
@@ -178,58 +193,6 @@ def _bytes(path: Path) -> bytes:
         return gzip.decompress(content) if path.suffix == ".gz" else content
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: must be readable and whole ({error})") from error
-
-
-def _flat(images: Array) -> Array:
-    return images.reshape(len(images), -1)
-
-
-def _dataset(
-    place: str,
-    x: Array,
-    y: Array,
-    test: tuple[Array, Array] | None = None,
-    names: tuple[str, ...] = (),
-) -> Dataset:
-    """Checks rows and labels and brings them to their types.
-
-    Without names the classes are the labels that occur in training, in order.
-    """
-    x, y = _checked(place, x, y)
-    labels = np.arange(len(names)) if names else np.unique(y)
-    if len(np.unique(y)) < 2:
-        raise DataError(f"{place}: must have at least two classes, got one ({labels[0]})")
-    if test is not None:
-        test = _checked(place, *test)
-        if test[0].shape[1:] != x.shape[1:]:
-            shapes = f"{test[0].shape[1:]} and {x.shape[1:]}"
-            raise DataError(f"{place}: rows of both splits must have the same shape, got {shapes}")
-        test = (test[0], _coded(place, test[1], labels))
-    classes = names or tuple(str(label) for label in labels)
-    return Dataset(x, _coded(place, y, labels), classes, test)
-
-
-def _checked(place: str, x: Array, y: Array) -> tuple[Array, Array]:
-    if x.ndim < 2 or x.size == 0 or x.dtype.kind not in "biuf":
-        raise DataError(f"{place}: x must be rows of numbers, got {x.dtype} {x.shape}")
-    if y.shape != x.shape[:1]:
-        raise DataError(f"{place}: y must have one label a row, got {y.shape} for {x.shape}")
-    if y.dtype.kind == "f" and not (np.isfinite(y).all() and (y == np.floor(y)).all()):
-        raise DataError(f"{place}: labels must be whole numbers")
-    if y.dtype.kind not in "biuf":
-        raise DataError(f"{place}: labels must be whole numbers, got {y.dtype}")
-    with np.errstate(over="ignore"):
-        x = _flat(x).astype(np.float32)
-    if not np.isfinite(x).all():
-        raise DataError(f"{place}: features must be finite numbers, got NaN or infinity")
-    return x, y.astype(np.int64)
-
-
-def _coded(place: str, y: Array, labels: Array) -> Array:
-    unknown = np.setdiff1d(y, labels)
-    if len(unknown):
-        raise DataError(f"{place}: labels must be among {labels.tolist()}, got {unknown[0]}")
-    return np.searchsorted(labels, y)
 
 
 @dataclass(frozen=True)

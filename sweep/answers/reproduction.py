@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweep.answers.results import Results
+from sweep.datasets import Datasets
 from sweep.scheduling.runner import Advanced, Link, advance, environment
-from trainer.data import Data
 
 
 class NotReproducible(RuntimeError):
@@ -40,7 +40,7 @@ class Reproduction:
         return f"trial {self.trial} is not comparable ({', '.join(changed)} changed): {what}"
 
 
-def reproduce(results: Results, number: int, data: Data) -> Reproduction:
+def reproduce(results: Results, number: int, datasets: Datasets) -> Reproduction:
     """Trains trial `number` again in this process, to the epoch that it reached.
 
     Raises:
@@ -54,7 +54,7 @@ def reproduce(results: Results, number: int, data: Data) -> Reproduction:
         raise NotReproducible(f"trial {number} is {trial.state} and has no result")
     config = study.config(trial.params)
     link = Link(number, config, trial.epoch, study.search.seed, study.replicates, study.threads)
-    outcome, _ = advance(link, data, None)
+    outcome, _ = advance(link, datasets.data(config), None)
     if not isinstance(outcome, Advanced):
         raise NotReproducible(f"trial {number} fails now:\n{outcome.error}")
     differences = [

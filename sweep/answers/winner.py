@@ -2,11 +2,13 @@
 
 import datetime as dt
 from collections.abc import Mapping
+from contextlib import suppress
 
 import numpy as np
 
 from sweep import model
 from sweep.answers.results import TEST, TrialResult, read
+from sweep.datasets import Datasets
 from sweep.scheduling.runner import Link, Raised, advance
 from sweep.search.storage import Storage
 from sweep.spec.study import Study
@@ -19,12 +21,13 @@ from trainer.prediction import evaluate
 from trainer.rules import build
 
 
-def look(study: Study, storage: Storage, folder: StudyFolder, splits: Splits) -> None:
+def look(study: Study, storage: Storage, folder: StudyFolder, datasets: Datasets) -> None:
     """Evaluates the winner on the test split, unless that has been done, and logs the look."""
     best = read(folder).best
     looks = storage.notes().get(TEST, [])
     if best is None or any(each["trial"] == best.number for each in looks):
         return
+    splits = datasets.splits(study.config(best.params))
     accuracy = _test_accuracy(study, _weights(study, best, folder, splits), best, splits)
     entry = {
         "trial": best.number,
@@ -40,7 +43,7 @@ def _weights(
     study: Study, best: TrialResult, folder: StudyFolder, splits: Splits
 ) -> dict[str, Array]:
     """The winner's weights from its file; trained again if a crash has left another one there."""
-    if folder.winner.exists():
+    with suppress(checkpoint.CheckpointError):
         kept = checkpoint.load(folder.winner)
         if kept.config["trial"] == best.number:
             return kept.arrays

@@ -7,6 +7,7 @@ import click
 from sweep.commands.options import (
     IN_USE,
     Mistake,
+    code_option,
     json_option,
     leave,
     print_json,
@@ -18,9 +19,12 @@ from sweep.commands.options import (
 @click.command()
 @click.argument("name")
 @click.argument("trial", type=click.IntRange(min=0))
+@code_option
 @workspace_option
 @json_option
-def reproduce(name: str, trial: int, folder: str | None, as_json: bool) -> None:
+def reproduce(
+    name: str, trial: int, allow_code: tuple[str, ...], folder: str | None, as_json: bool
+) -> None:
     """Train trial TRIAL of NAME again and say whether the result is bit-identical.
 
     Exits 1 when it differs although the same arithmetic (BLAS library and kernel, threads, NumPy)
@@ -32,16 +36,16 @@ def reproduce(name: str, trial: int, folder: str | None, as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    from sweep import driver
     from sweep.answers import reproduction
     from sweep.answers.results import read
+    from sweep.datasets import Datasets
     from sweep.workspace import workspace
 
     with told():
         results = read(workspace(folder).existing(name))
-        splits = driver.splits_of(results.study)
+        datasets = Datasets(results.study, allow_code)
     try:
-        found = reproduction.reproduce(results, trial, splits.data)
+        found = reproduction.reproduce(results, trial, datasets)
     except reproduction.NotReproducible as error:
         raise Mistake(str(error)) from None
     if as_json:

@@ -31,6 +31,16 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
+def code_option(command: Command) -> Command:
+    """Adds `--allow-code`."""
+    return click.option(
+        "--allow-code",
+        multiple=True,
+        metavar="MODULE",
+        help="Import and run this module where data.source names it. Repeatable.",
+    )(command)
+
+
 class Mistake(click.ClickException):
     """A mistake of the user's, told in a line or more."""
 

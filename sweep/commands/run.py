@@ -10,6 +10,7 @@ import click
 from sweep.commands.options import (
     INTERRUPTED,
     Mistake,
+    code_option,
     json_option,
     leave,
     print_json,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 @click.option("--timeout", type=float, metavar="S", help="Start no trial after so many seconds.")
 @click.option("--name", help="A name other than the study file's.")
 @click.option("--address", metavar="ADDRESS", help="A Ray cluster; else $RAY_ADDRESS, else here.")
+@code_option
 @workspace_option
 @json_option
 def run(
@@ -43,6 +45,7 @@ def run(
     timeout: float | None,
     name: str | None,
     address: str | None,
+    allow_code: tuple[str, ...],
     folder: str | None,
     as_json: bool,
 ) -> None:
@@ -62,6 +65,7 @@ def run(
             trials=trials,
             timeout=timeout,
             address=address,
+            allow_code=allow_code,
             folder=folder,
             quiet=as_json,
         )
@@ -72,10 +76,16 @@ def run(
 @click.argument("name")
 @click.option("--trials", metavar="N|+N", help="How many trials to end with, or how many more.")
 @click.option("--address", metavar="ADDRESS", help="A Ray cluster; else $RAY_ADDRESS, else here.")
+@code_option
 @workspace_option
 @json_option
 def resume(
-    name: str, trials: str | None, address: str | None, folder: str | None, as_json: bool
+    name: str,
+    trials: str | None,
+    address: str | None,
+    allow_code: tuple[str, ...],
+    folder: str | None,
+    as_json: bool,
 ) -> None:
     """Go on with the study NAME where it was interrupted, or extend it.
 
@@ -86,7 +96,14 @@ def resume(
     from sweep import driver
 
     with _told():
-        finished = driver.resume(name, trials=trials, address=address, folder=folder, quiet=as_json)
+        finished = driver.resume(
+            name,
+            trials=trials,
+            address=address,
+            allow_code=allow_code,
+            folder=folder,
+            quiet=as_json,
+        )
     _tell(finished, folder, as_json)
 
 

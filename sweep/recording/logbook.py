@@ -6,23 +6,26 @@ trial lie in a file beside the outbox until they are sent; those of the best tri
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sweep import model
+from sweep.datasets import Datasets
 from sweep.recording.outbox import Outbox
 from sweep.recording.records import Epochs, TrialEnded, TrialStarted
 from sweep.scheduling.runner import Advanced, StateLost
 from sweep.search.trial import State, Trial
 from sweep.spec import space
+from sweep.spec.fields import DataSource
 from sweep.spec.study import Study
 from sweep.spec.study_file import dump
 from sweep.workspace import StudyFolder
 from trainer import checkpoint
 from trainer.config import Config
-from trainer.preprocessing import Fitted
-from trainer.rules import Section, build
+from trainer.rules import Section, build, settings
 from trainer.training import State as TrainerState
+
+PREPROCESS = settings(DataSource)["preprocess"].rule
 
 SHORT = {"batch_norm": "bn", "dropout": "p", "learning_rate": "lr", "batch_size": "batch"}
 """How the name of a run calls a number."""
@@ -36,12 +39,12 @@ class Logbook:
         study: Study,
         folder: StudyFolder,
         outbox: Outbox,
-        preprocessing: Sequence[Fitted],
+        datasets: Datasets,
         tags: Mapping[str, str],
     ) -> None:
         """Writes for one driver; `tags` say where it runs and go on every run."""
         self._study = study
-        self._preprocessing = preprocessing
+        self._datasets = datasets
         self._tags = tags
         self._folder = folder
         self._outbox = outbox
@@ -52,7 +55,8 @@ class Logbook:
             TrialStarted(
                 trial=trial.number,
                 name=run_name(self._study, trial),
-                params=space.flatten(Section(Config), trial.config),
+                params=space.flatten(Section(Config), trial.config)
+                | space.flatten(PREPROCESS, trial.config["data"]["preprocess"], "data.preprocess"),
                 config=dump(dict(trial.config)),
                 at_ms=_now(),
                 tags=self._tags,
@@ -103,7 +107,8 @@ class Logbook:
         except StateLost:
             return None
         path = self._folder.weights / f"{trial.number:05}.npz"
-        arrays = model.arrays(build(Config, trial.config), learnt, self._preprocessing)
+        preprocessing = self._datasets.splits(trial.config).preprocessing
+        arrays = model.arrays(build(Config, trial.config), learnt, preprocessing)
         checkpoint.save(path, arrays, {"trial": trial.number, "config": dict(trial.config)})
         return path
 

@@ -6,18 +6,30 @@ state goes from link to link by reference and never passes through the driver.
 
 import os
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import sweep
 import trainer
-from sweep.scheduling.runner import Advanced, Link, Lost, Outcome, Raised, StateLost, advance
+from sweep.scheduling.runner import (
+    Advanced,
+    Datasets,
+    Link,
+    Lost,
+    Outcome,
+    Raised,
+    StateLost,
+    advance,
+)
 from sweep.spec.fields import Resources
-from trainer.data import Data
 from trainer.training import State
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of states that nobody asks for
+
+KEPT = 8
+"""How many ways of preprocessing the data are kept in the object store."""
 
 SLOTS_SECONDS = 2.0
 """How long a count of the cluster's slots is good for."""
@@ -30,7 +42,7 @@ class RayUnavailable(RuntimeError):
 class RayRunner:
     """Trains links as Ray tasks. Starts a local Ray, or joins the one at `address`."""
 
-    def __init__(self, data: Data, resources: Resources, address: str | None) -> None:
+    def __init__(self, datasets: Datasets, resources: Resources, address: str | None) -> None:
         import ray
 
         self._resources = resources
@@ -41,7 +53,7 @@ class RayRunner:
                     include_dashboard=False,
                     log_to_driver=False,
                     logging_level="error",
-                    num_cpus=len(os.sched_getaffinity(0)),
+                    num_cpus=_cores(),
                 )
             else:
                 # The code travels with the job: the cluster's machines need not have it.
@@ -56,7 +68,8 @@ class RayRunner:
             raise RayUnavailable(f"Ray at {address or 'this machine'}: {error}") from error
         task = ray.remote(max_retries=0, num_returns=2)(advance)
         self._task = task.options(num_cpus=resources.cpu, num_gpus=resources.gpu)
-        self._data = ray.put(data)
+        self._datasets = datasets
+        self._references: dict[str, Any] = {}
         self._states: dict[int, Any] = {}
         self._pending: dict[Any, tuple[int, Any]] = {}
         self._counted = -SLOTS_SECONDS
@@ -80,8 +93,20 @@ class RayRunner:
 
     def submit(self, link: Link) -> None:
         """Submits the link's task; the state of the last link is passed by reference."""
-        outcome, state = self._task.remote(link, self._data, self._states.get(link.number))
+        state = self._states.get(link.number)
+        outcome, state = self._task.remote(link, self._reference(link.config), state)
         self._pending[outcome] = (link.number, state)
+
+    def _reference(self, config: Mapping[str, Any]) -> Any:
+        """The data for a configuration in the object store; the oldest give way to new ones."""
+        import ray
+
+        key = self._datasets.key(config)
+        if key not in self._references:
+            if len(self._references) == KEPT:
+                del self._references[next(iter(self._references))]
+            self._references[key] = ray.put(self._datasets.data(config))
+        return self._references[key]
 
     def wait(self, seconds: float) -> list[Outcome]:
         """The outcomes of all tasks that are done."""
@@ -146,7 +171,15 @@ class RayRunner:
 
         self._states.clear()
         self._pending.clear()
+        self._references.clear()
         ray.shutdown()
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _fitting(node: dict[str, float], resources: Resources) -> int:

@@ -77,6 +77,16 @@ class Lost:
 Outcome = Advanced | Raised | Lost
 
 
+class Datasets(Protocol):
+    """The data by configuration (see `sweep.datasets`)."""
+
+    def key(self, config: Mapping[str, Any]) -> str:
+        """What distinguishes the data of this configuration from those of others."""
+
+    def data(self, config: Mapping[str, Any]) -> Data:
+        """The training and validation rows for a configuration."""
+
+
 class StateLost(RuntimeError):
     """A trial's state was lost with the machine that held it."""
 
@@ -161,8 +171,8 @@ def environment(threads: int) -> dict[str, Any]:
 class LocalRunner:
     """Trains links one after the other in this process: for debugging and tests."""
 
-    def __init__(self, data: Data) -> None:
-        self._data = data
+    def __init__(self, datasets: Datasets) -> None:
+        self._datasets = datasets
         self._states: dict[int, State | None] = {}
         self._waiting: deque[Link] = deque()
 
@@ -179,7 +189,9 @@ class LocalRunner:
         if not self._waiting:
             return []
         link = self._waiting.popleft()
-        outcome, state = advance(link, self._data, self._states.get(link.number))
+        outcome, state = advance(
+            link, self._datasets.data(link.config), self._states.get(link.number)
+        )
         self._states[link.number] = state
         return [outcome]
 

@@ -40,13 +40,17 @@ MOST_POINTS = 100_000
 EXTRAS = {"cmaes": "cmaes", "gp": "torch"}
 """Samplers that need a package which is no dependency."""
 
-SEARCHABLE = ("model", "training")
-"""The sections in which a distribution may stand for a value."""
+SEARCHABLE = ("model.", "training.", "data.preprocess")
+"""Where the paths begin at which a distribution may stand for a value."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """A checked study. `template` holds `model` and `training` with their distributions."""
+    """A checked study.
+
+    `template` holds `model`, `training` and `data.preprocess` with their distributions; the
+    `preprocess` in `data` is that of the first configuration.
+    """
 
     name: str
     question: str
@@ -106,9 +110,13 @@ class Study:
         return space.parameters(self.template)
 
     def config(self, chosen: Mapping[str, space.Scalar]) -> dict[str, Any]:
-        """The plain configuration (`model`, `training`) for chosen parameter values."""
+        """The plain configuration for chosen parameter values."""
         plain: dict[str, Any] = space.resolve(self.template, lambda each: chosen[each.name])
         return plain
+
+    def first_config(self) -> dict[str, Any]:
+        """The plain configuration with every parameter at its first value."""
+        return _first(self.template)
 
 
 def _largest(given: Any) -> int:
@@ -129,16 +137,17 @@ def check(values: Mapping[str, Any]) -> Study:
     problems: list[Problem] = []
     tree = read_settings(FIELDS, dict(values), "", problems, _searchable)
     if not problems:
-        problems += _conflicts({name: tree[name] for name in SEARCHABLE})
+        problems += _conflicts(_template(tree))
         problems += _unsearchable(tree)
         problems += _contradictions(values, tree)
     if problems:
         raise ConfigError(problems)
+    template = _template(tree)
     return Study(
         name=tree["name"],
         question=tree["question"],
-        data=build(DataSource, tree["data"]),
-        template={name: tree[name] for name in SEARCHABLE},
+        data=build(DataSource, tree["data"] | _first(template)["data"]),
+        template=template,
         objective=build(Objective, tree["objective"]),
         search=build(Search, tree["search"]),
         replicates=tree["data"]["folds"] or tree["replicates"],
@@ -150,10 +159,20 @@ def check(values: Mapping[str, Any]) -> Study:
 
 
 def _searchable(rule: Any, found: Any, path: str, problems: list[Problem]) -> Any:
-    section, _, field = path.partition(".")
-    if section in SEARCHABLE and field:
+    if path.startswith(SEARCHABLE):
         return space.distribution(rule, found, path, problems)
     return UNREAD
+
+
+def _template(tree: Mapping[str, Any]) -> dict[str, Any]:
+    data = {"preprocess": tree["data"]["preprocess"]}
+    return {"data": data, "model": tree["model"], "training": tree["training"]}
+
+
+def _first(template: Mapping[str, Any]) -> dict[str, Any]:
+    """The plain configuration with every parameter at its first value."""
+    plain: dict[str, Any] = space.resolve(template, lambda each: _ends(each)[0])
+    return plain
 
 
 def _conflicts(template: Mapping[str, Any]) -> list[Problem]:
@@ -200,7 +219,7 @@ def _unsearchable(tree: Mapping[str, Any]) -> list[Problem]:
         return [Problem("search.sampler", rule, sampler)]
     if sampler not in DESIGNS:
         return []
-    template = {name: tree[name] for name in SEARCHABLE}
+    template = _template(tree)
     endless = [each for each in space.parameters(template) if each.points() is None]
     if endless:
         rule = f"has endless values, which `search.sampler: {sampler}` can't list: give it a step"

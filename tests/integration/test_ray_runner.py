@@ -13,33 +13,24 @@ import pytest
 import ray
 import threadpoolctl
 
+from sweep.datasets import Datasets
 from sweep.scheduling.ray_runner import RayRunner
 from sweep.scheduling.runner import Advanced, Link, LocalRunner, Lost, Outcome, Raised, Runner
 from sweep.spec.fields import Resources
 from sweep.spec.study import check
 from sweep.spec.study_file import load
 from tests.integration.conftest import SMOKE
-from trainer.data import Data, split
-from trainer.rules import Technique
-from trainer.sources import load as load_data
+from trainer.data import Data
 
 
 @pytest.fixture(scope="module")
-def data() -> Data:
-    splits = split(
-        load_data("digits"),
-        validation=0.2,
-        test=None,
-        folds=None,
-        preprocess=Technique("standardize"),
-        seed=0,
-    )
-    return splits.data
+def datasets() -> Datasets:
+    return Datasets(check(load(SMOKE)))
 
 
 @pytest.fixture(scope="module")
-def runner(ray_address: str, data: Data) -> Iterator[RayRunner]:
-    made = RayRunner(data, Resources(cpu=1, gpu=0, timeout=None), ray_address)
+def runner(ray_address: str, datasets: Datasets) -> Iterator[RayRunner]:
+    made = RayRunner(datasets, Resources(cpu=1, gpu=0, timeout=None), ray_address)
     yield made
     made.close()
 
@@ -60,9 +51,9 @@ def next_outcome(runner: Runner) -> Outcome:
 
 
 def test_links_on_ray_give_the_bits_of_this_process(
-    runner: RayRunner, data: Data, config: dict[str, Any]
+    runner: RayRunner, datasets: Datasets, config: dict[str, Any]
 ) -> None:
-    here = LocalRunner(data)
+    here = LocalRunner(datasets)
     for until in (1, 3, 9):
         found = []
         for each in (runner, here):
@@ -79,14 +70,16 @@ def test_links_on_ray_give_the_bits_of_this_process(
     runner.forget(0)
 
 
-def test_workers_import_no_service_and_read_the_data_without_a_copy(runner: RayRunner) -> None:
+def test_workers_import_no_service_and_read_the_data_without_a_copy(
+    runner: RayRunner, config: dict[str, Any]
+) -> None:
     def look(data: Data) -> tuple[list[str], bool, int]:
         heavy = {"mlflow", "optuna", "sklearn", "matplotlib", "sqlalchemy", "click"}
         x = data.folds[0].x_train
         threads = max(each["num_threads"] for each in threadpoolctl.threadpool_info())
         return sorted(heavy & set(sys.modules)), bool(x.flags.owndata or x.flags.writeable), threads
 
-    heavy, copied, threads = ray.get(ray.remote(look).remote(runner._data))
+    heavy, copied, threads = ray.get(ray.remote(look).remote(runner._reference(config)))
     assert heavy == []
     assert not copied
     assert threads == 1

@@ -52,8 +52,8 @@ def test_slots_and_kills_change_nothing(sweep: Sweep) -> None:
     assert table(sweep.show("killed")) == undisturbed
 
 
-def _local(data: Any, _resources: Any, _address: str | None) -> LocalRunner:
-    return LocalRunner(data)
+def _local(datasets: Any, _resources: Any, _address: str | None) -> LocalRunner:
+    return LocalRunner(datasets)
 
 
 def _ended(workspace: Path, name: str) -> int:

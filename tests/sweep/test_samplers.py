@@ -76,6 +76,7 @@ def test_suggestions_lie_in_the_space(digits: dict[str, Any], sampler: str) -> N
         plain = space.resolve(study.template, lambda each: left.pop(each.name))  # noqa: B023
         assert not left  # nothing is suggested that has no effect
         problems: list[Problem] = []
+        assert plain.pop("data") == {"preprocess": "standardize"}
         assert read(Section(Config), plain, "", problems) == plain
         assert not problems
         for name, chosen in params.items():

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sweep.spec import space
-from sweep.spec.study import MOST_POINTS, SEARCHABLE, Study, check
+from sweep.spec.study import MOST_POINTS, Study, check
 from sweep.spec.study_file import compact, load, parse
 from trainer.config import Config, conflicts
 from trainer.rules import ConfigError, Problem, build, read_settings, settings
@@ -299,7 +299,7 @@ def nested(options: list[Any]) -> st.SearchStrategy[Any]:
 def test_a_conflict_is_found_wherever_a_combination_has_one(norm: Any, size: Any) -> None:
     values = {"model": {"batch_norm": norm}, "training": {"batch_size": size}}
     problems: list[Problem] = []
-    entries = {name: settings(Config)[name] for name in SEARCHABLE}
+    entries = settings(Config)
     template = read_settings(entries, values, "", problems, space.distribution)
     assert not problems
     conflict = any(
@@ -323,3 +323,13 @@ def test_what_is_checked_is_not_changed(digits: dict[str, Any]) -> None:
     before = repr(digits)
     check(digits)
     assert repr(digits) == before
+
+
+def test_the_preprocessing_can_be_searched() -> None:
+    choices = {"choose": ["none", "standardize", "minmax"]}
+    study = check({"name": "a", "data": {"preprocess": choices}, "search": {"sampler": "grid"}})
+    assert [each.name for each in study.parameters()] == ["data.preprocess"]
+    assert study.data.preprocess.name == "none"
+    assert study.config({"data.preprocess": "minmax"})["data"] == {"preprocess": "minmax"}
+    with pytest.raises(ConfigError, match=r"data\.validation: must be a number"):
+        check({"name": "a", "data": {"validation": {"choose": [0.1, 0.2]}}})

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from trainer.data import split
+from trainer.dataset import DataError, Dataset
 from trainer.rules import Technique
-from trainer.sources import DataError, Dataset, load
+from trainer.sources import load
 
 NONE, STANDARDIZE = Technique("none"), Technique("standardize")
 

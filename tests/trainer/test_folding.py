@@ -27,7 +27,7 @@ def drawn(cfg: Config, *, inputs: int = 6, classes: int = 3, seed: int = 0) -> d
     net = network(cfg.model, inputs=inputs, classes=classes)
     generators = [np.random.default_rng([seed, each]) for each in range(2)]
     dtype = np.dtype(cfg.training.precision.name)
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for part in (net.learned, net.statistics):
         layout = Layout(part)
         arrays |= layout.views(layout.draw(generators, dtype))

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from trainer import checkpoint
 from trainer.data import split
+from trainer.dataset import DataError, Dataset
 from trainer.preprocessing import PREPROCESSING, ROWS, aligned, fit, transform
 from trainer.rules import Choice, ConfigError, Technique, check, section, setting
-from trainer.sources import DataError, Dataset, load
+from trainer.sources import load
 
 X = np.random.default_rng(0).normal(5, 3, (50, 4)).astype(np.float32)
 X[:, 2] = 0.1  # constant, and not a number that float32 holds exactly
@@ -97,7 +98,7 @@ def test_zca_leaves_null_directions_at_zero() -> None:
     np.testing.assert_allclose(values, [0, 0, 0, 0, 1, 1, 1], atol=1e-4)
     np.testing.assert_allclose(covariance[5:], 0, atol=1e-6)
     # a row that leaves the training rows' directions gains nothing by it
-    away = transform(fitted, x + np.float32([0, 0, 0, 0, 0, 50, 50])).astype(float)
+    away = transform(fitted, x + np.array([0, 0, 0, 0, 0, 50, 50])).astype(float)
     np.testing.assert_allclose(away, made, atol=1e-5)
 
 

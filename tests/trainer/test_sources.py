@@ -1,12 +1,15 @@
 import gzip
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from trainer.sources import DataError, load
+from trainer.dataset import DataError
+from trainer.sources import load
 
 SHARED = Path(
     os.environ.get("SWEEP_TEST_DATA", Path(__file__).parents[2].parent / "shared" / "data")
@@ -65,7 +68,11 @@ class TestNpz:
             ({"y": ["a", "b", "a", "b"]}, "whole numbers"),
             ({"x_test": np.ones((2, 4))}, "both of x_test and y_test"),
             ({"x_test": np.ones((2, 3)), "y_test": [0, 1]}, "same shape"),
-            ({"x_test": np.ones((2, 4)), "y_test": [0, 2]}, "labels must be among"),
+            ({"x_test": np.ones((2, 4)), "y_test": [0, 2]}, "test split: labels must be among"),
+            ({"x_test": np.ones((2, 4)), "y_test": [0]}, "test split: y must have one label"),
+            ({"x_test": np.ones((2, 2, 2)), "y_test": [0, 1]}, r"same shape, got \(2, 2\) and"),
+            ({"y": [1e300, 1, 0, 1]}, r"whole numbers below 2\^63, got 1e\+300"),
+            ({"y": np.array([2**64 - 1, 1, 0, 1], np.uint64)}, "whole numbers below"),
         ],
     )
     def test_bad_arrays(self, tmp_path: Path, arrays: dict[str, Any], rule: str) -> None:
@@ -134,6 +141,9 @@ class TestTables:
             ("a,k\n1,x\n2,x\n", "k", "at least two classes"),
             ("a,k\n1,0.5\n2,1\n", "k", "whole numbers"),
             ("", "k", "readable table"),
+            ("a,k\n1,2,0\n3,4,1\n", "k", "readable table"),
+            ("a,k\n1,0\n3,4,1\n", "k", "readable table"),
+            ("k\n0\n1\n", "k", "rows of numbers"),
         ],
     )
     def test_bad_tables(self, tmp_path: Path, text: str, column: str, rule: str) -> None:
@@ -162,6 +172,24 @@ class TestIdx:
         path = mnist / "train-labels-idx1-ubyte.gz"
         path.write_bytes(path.read_bytes()[:-9])
         with pytest.raises(DataError, match="train-labels"):
+            load(f"idx:{mnist}")
+
+    def test_images_without_labels(self, mnist: Path) -> None:
+        (mnist / "train-labels-idx1-ubyte.gz").unlink()
+        (mnist / "train-labels-idx1-ubyte").write_bytes(idx(np.arange(5, dtype=np.uint8)))
+        with pytest.raises(DataError, match=r"one label a row, got \(5,\) for \(6, 2, 2\)"):
+            load(f"idx:{mnist}")
+
+    def test_images_of_another_shape(self, mnist: Path) -> None:
+        (mnist / "t10k-images-idx3-ubyte").write_bytes(idx(np.zeros((3, 1, 4), np.uint8)))
+        with pytest.raises(DataError, match=r"same shape, got \(1, 4\) and \(2, 2\)"):
+            load(f"idx:{mnist}")
+
+    def test_absurd_lengths(self, mnist: Path) -> None:
+        """Their product is 2^64, which is 0 in 64 bits."""
+        head = bytes([0, 0, 8, 3]) + b"".join(n.to_bytes(4, "big") for n in (2**31, 2**31, 4))
+        (mnist / "train-images-idx3-ubyte").write_bytes(head)
+        with pytest.raises(DataError, match=f"must have {2**64 + 16} bytes"):
             load(f"idx:{mnist}")
 
     def test_another_format(self, mnist: Path) -> None:
@@ -216,7 +244,96 @@ class TestCifar10:
         if not (SHARED / "cifar10-sample").is_dir():
             pytest.skip("no CIFAR-10 sample in ../shared/data")
         found = load(f"cifar10:{SHARED / 'cifar10-sample'}")
+        assert found.test is not None
         assert found.x.shape == (10_000, 3072)
+        assert found.test[0].shape == (2_000, 3072)
+        assert len(found.classes) == 10
+        assert np.bincount(found.y).min() > 900
+        assert np.bincount(found.test[1]).min() > 150
+        assert (found.x.min(), found.x.max()) == (0, 255)
+        # red, green and blue have the means of the whole set (Krizhevsky 2009), in this order
+        means = found.x.reshape(-1, 3, 1024).mean(axis=(0, 2)) / 255
+        np.testing.assert_allclose(means, [0.4914, 0.4822, 0.4465], atol=0.005)
+        # and neighbours in a row of the picture are alike
+        rows = found.x.reshape(-1, 32)
+        assert np.corrcoef(rows[:, 15], rows[:, 16])[0, 1] > 0.9
+
+
+class TestCode:
+    """A user's own source, `module:function`."""
+
+    @pytest.fixture
+    def write(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+        """Writes the module `rose_garden`."""
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, "rose_garden", raising=False)
+        head = "import numpy as np\nfrom pathlib import Path\n"
+
+        def write(text: str) -> None:
+            (tmp_path / "rose_garden.py").write_text(head + text)
+
+        return write
+
+    def test_reads(self, write: Callable[[str], None]) -> None:
+        write("def rows():\n    return np.arange(12.0).reshape(3, 2, 2), [7, 3, 7]\n")
+        found = load("rose_garden:rows", ["rose_garden"])
+        assert found.classes == ("3", "7")
+        assert found.test is None
+        np.testing.assert_array_equal(found.x, np.arange(12, dtype=np.float32).reshape(3, 4))
+
+    def test_reads_a_test_split(self, write: Callable[[str], None]) -> None:
+        write("def rows():\n    x = np.eye(4)\n    return x, [0, 1, 0, 1], x[:2], [1, 1]\n")
+        found = load("rose_garden:rows", {"other", "rose_garden"})
+        assert found.test is not None
+        np.testing.assert_array_equal(found.test[1], [1, 1])
+
+    @pytest.mark.parametrize("allowed", [(), ("rose",), ("rose_garden.beds",)])
+    def test_is_not_imported_unless_allowed(
+        self, write: Callable[[str], None], tmp_path: Path, allowed: tuple[str, ...]
+    ) -> None:
+        mark = tmp_path / "imported"
+        write(f"Path({str(mark)!r}).touch()\ndef rows(): ...\n")
+        with pytest.raises(DataError, match="run with --allow-code rose_garden"):
+            load("rose_garden:rows", allowed)
+        assert not mark.exists()
+        with pytest.raises(DataError, match="must return"):
+            load("rose_garden:rows", ("rose_garden",))
+        assert mark.exists()
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("1 / 0", "failed with ZeroDivisionError: division by zero"),
+            ("def rows(:", "failed with SyntaxError: invalid syntax"),
+            ("import no_such_thing", "failed with ModuleNotFoundError: No module named 'no_such"),
+            ("raise SystemExit(3)", "failed with SystemExit: 3"),
+            ("rows = 3", "failed with TypeError: 'int' object is not callable"),
+            ("def other(): ...", "failed with AttributeError: .*'rows'"),
+            ("def rows(path): ...", "failed with TypeError: .*missing 1 required"),
+            ("def rows(): {}['x']", "failed with KeyError: 'x'"),
+            ("def rows(): ...", "must return x, y or x, y, x_test, y_test, got NoneType"),
+            ("def rows(): return np.eye(2)", "must return x, y or .*, got ndarray"),
+            ("def rows(): return 1, 2, 3", "must return x, y or .*, got a tuple of 3"),
+            ("def rows(): return [[1, 2], [3]], [0, 1]", "failed with ValueError"),
+            ("def rows(): return [1, 2], [0, 1]", r"x must be rows of numbers, got int64 \(2,\)"),
+            ("def rows(): return [[1], [{}]], [0, 1]", "x must be rows of numbers, got object"),
+            ("def rows(): return [[1], [2]], [0, 1, 2]", "y must have one label a row"),
+            ("def rows(): return [[1], [2]], ['a', 'b']", "labels must be whole numbers"),
+            ("def rows(): return [[1], [np.nan]], [0, 1]", "features must be finite"),
+            ("def rows(): return [[1], [2]], [0, 1], [[1, 2]], [0]", "rows of both splits must"),
+            ("def rows(): return [[1], [2]], [0, 1], [[1]], [2]", "labels must be among"),
+        ],
+    )
+    def test_mistakes(self, write: Callable[[str], None], text: str, message: str) -> None:
+        write(text + "\n")
+        with pytest.raises(DataError, match=f"^rose_garden:rows.*: {message}"):
+            load("rose_garden:rows", ("rose_garden",))
+
+    def test_its_own_error_keeps_its_cause(self, write: Callable[[str], None]) -> None:
+        write("def rows():\n    raise RuntimeError('no\\nroses')\n")
+        with pytest.raises(DataError, match="roses") as raised:
+            load("rose_garden:rows", ("rose_garden",))
+        assert isinstance(raised.value.__cause__, RuntimeError)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +341,10 @@ class TestCifar10:
     [
         ("npz:/no/such.npz", r"/no/such\.npz: must be a file that exists"),
         ("cifar10:/no/such", "data_batch_1.bin: must exist"),
-        ("nonsense", "must be one of digits, npz"),
+        ("nonsense", "must be one of digits, npz.* or MODULE:FUNCTION"),
+        ("my data:rows", "must be one of digits, npz.* or MODULE:FUNCTION"),
+        (":rows", "must be one of digits, npz.* or MODULE:FUNCTION"),
+        ("csvs:rows", "must be one of digits, npz.*; if it is code"),
         ("digits:x", "must be digits"),
         ("npz:", "must be npz:PATH"),
     ],

@@ -1,0 +1,87 @@
+"""Data sets: labelled rows, checked and brought to their types."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainer.arrays import Array
+
+
+class DataError(ValueError):
+    """Data that are absent, broken or of no use for classification."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled rows.
+
+    Attributes:
+        x: features (N, D), float32.
+        y: labels (N,), int64, counting into `classes`.
+        classes: the classes' names.
+        test: x and y of the source's own test split.
+    """
+
+    x: Array
+    y: Array
+    classes: tuple[str, ...]
+    test: tuple[Array, Array] | None = None
+
+
+def checked(
+    place: str,
+    x: Array,
+    y: Array,
+    test: tuple[Array, Array] | None = None,
+    names: tuple[str, ...] = (),
+) -> Dataset:
+    """The data set of these arrays.
+
+    Args:
+        place: where they come from, for the messages.
+        x: rows of numbers (N, …) of any shape and type.
+        y: a whole number for each row (N,).
+        test: x and y of a test split, with rows of the same shape and no further labels.
+        names: the classes that the labels count into; by default the labels that occur in y, in
+            order.
+
+    Raises:
+        DataError: with the rule that they break and the values.
+    """
+    if test is not None and test[0].shape[1:] != x.shape[1:]:
+        shapes = f"{test[0].shape[1:]} and {x.shape[1:]}"
+        raise DataError(f"{place}: rows of both splits must have the same shape, got {shapes}")
+    x, y = _typed(place, x, y)
+    labels = np.arange(len(names)) if names else np.unique(y)
+    if len(np.unique(y)) < 2:
+        raise DataError(f"{place}: must have at least two classes, got one ({y[0]})")
+    if test is not None:
+        x_test, y_test = _typed(f"{place}, test split", *test)
+        test = (x_test, _coded(f"{place}, test split", y_test, labels))
+    classes = names or tuple(str(label) for label in labels)
+    return Dataset(x, _coded(place, y, labels), classes, test)
+
+
+def _typed(place: str, x: Array, y: Array) -> tuple[Array, Array]:
+    """Rows (N, D) in float32 and labels (N,) in int64."""
+    if x.ndim < 2 or x.size == 0 or x.dtype.kind not in "biuf":
+        raise DataError(f"{place}: x must be rows of numbers, got {x.dtype} {x.shape}")
+    if y.shape != x.shape[:1]:
+        raise DataError(f"{place}: y must have one label a row, got {y.shape} for {x.shape}")
+    if y.dtype.kind not in "biuf":
+        raise DataError(f"{place}: labels must be whole numbers, got {y.dtype}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        rows, labels = x.reshape(len(x), -1).astype(np.float32), y.astype(np.int64)
+    if (labels != y).any():
+        wrong = y[labels != y][0]
+        raise DataError(f"{place}: labels must be whole numbers below 2^63, got {wrong}")
+    if not np.isfinite(rows).all():
+        raise DataError(f"{place}: features must be finite numbers, got NaN or infinity")
+    return rows, labels
+
+
+def _coded(place: str, y: Array, labels: Array) -> Array:
+    unknown = np.setdiff1d(y, labels)
+    if len(unknown):
+        raise DataError(f"{place}: labels must be among {labels.tolist()}, got {unknown[0]}")
+    return np.searchsorted(labels, y)
