@@ -9,7 +9,9 @@ from typing import Any
 from benchmarks.report import Row, machine, written
 
 BENCHMARKS = {
+    "gpu": "the trainer on a GPU against PyTorch on the same card",
     "start": "how long a newcomer waits, and what workers cost in memory",
+    "sweep": "a sweep against Ray Tune and Optuna alone; slots, first result, long studies",
     "trainer": "the trainer against PyTorch, scikit-learn and its own matrix products",
 }
 """What there is to measure: each a module with `run(quick) -> (rows, facts about the machine)`."""

@@ -22,6 +22,8 @@ FORCED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_ENABLE_INSTRUCTIONS", "O
 PACKAGES = {
     "PyTorch": "torch",
     "PyTorch compiled": "torch",
+    "PyTorch on the GPU": "torch",
+    "ours on the GPU": "cupy",
     "MLPClassifier": "sklearn",
     "JAX": "jax",
 }

@@ -8,12 +8,15 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from benchmarks.work import Work
 from trainer import group
+from trainer.device import Device, opened
 from trainer.group import Group, Rows
 from trainer.network import Layout, network
 from trainer.optimisers import OPTIMISERS
@@ -24,14 +27,14 @@ Run = Callable[[], Any]
 RATE = 1e-3
 
 
-def ours(work: Work, part: str) -> Run:
+def ours(work: Work, part: str, device: Device | None = None) -> Run:
     """This project's trainer."""
     config, data = work.config(), work.data()
     if part == "trial":
+        advance = partial(train, config, data, seed=0, replicates=work.replicates, device=device)
 
         def trial() -> None:
-            first = train(config, data, None, work.half, seed=0, replicates=work.replicates)
-            train(config, data, first.state, 2 * work.half, seed=0, replicates=work.replicates)
+            advance(state=advance(state=None, until=work.half).state, until=2 * work.half)
 
         return trial
     made, count = data.folds[0], work.replicates
@@ -43,24 +46,29 @@ def ours(work: Work, part: str) -> Run:
     }
     for slot in OPTIMISERS["adam"].slots:
         arrays[slot] = np.zeros_like(arrays["parameters"])
-    trained = Group(
-        net,
-        config.training,
-        config.model.batch_norm,
-        Rows((made.x_train,) * count, (made.y_train,) * count),
-        arrays,
-        replicates=range(count),
-        seed=0,
-        epochs=1_000,
-    )
-    epoch = 0
+    there = device.stream if device else nullcontext()
+    with there:
+        if device is not None:
+            arrays = {name: device.asarray(array) for name, array in arrays.items()}
+        trained = Group(
+            net,
+            config.training,
+            config.model.batch_norm,
+            Rows((made.x_train,) * count, (made.y_train,) * count),
+            arrays,
+            replicates=range(count),
+            seed=0,
+            epochs=1_000,
+            device=device,
+        )
+    epoch, rates = 0, np.ones((trained.steps, 1))
 
     def steps() -> None:
         nonlocal epoch
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), there:
             for _ in range(work.epochs):
                 epoch += 1
-                trained.train(epoch, RATE)
+                trained.train(epoch, rates)
 
     return steps
 
@@ -97,9 +105,29 @@ def floor(work: Work, part: str) -> Run:
     return steps
 
 
+def ours_on_gpu(work: Work, part: str) -> Run:
+    """This project's trainer on the GPU."""
+    return ours(work, part, opened())
+
+
 def torch_eager(work: Work, part: str) -> Run:
     """PyTorch with the fused Adam."""
     return _torch(work, part, compiled=False)
+
+
+def torch_on_gpu(work: Work, part: str) -> Run:
+    """PyTorch on the GPU, its data there."""
+    import torch
+
+    if not torch.cuda.is_available():
+        raise RuntimeError("PyTorch finds no GPU: is this its build for CUDA?")
+    run = _torch(work, part, compiled=False, place="cuda")
+
+    def waited() -> None:
+        run()
+        torch.cuda.synchronize()
+
+    return waited
 
 
 def torch_compiled(work: Work, part: str) -> Run:
@@ -107,7 +135,7 @@ def torch_compiled(work: Work, part: str) -> Run:
     return _torch(work, part, compiled=True)
 
 
-def _torch(work: Work, part: str, *, compiled: bool) -> Run:
+def _torch(work: Work, part: str, *, compiled: bool, place: str = "cpu") -> Run:
     import torch
     from torch import nn
 
@@ -143,16 +171,16 @@ def _torch(work: Work, part: str, *, compiled: bool) -> Run:
             layers.append(activation(outputs))
             if work.regular:
                 layers.append(nn.Dropout(0.3))
-        net = nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1]))
+        net = nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1])).to(place)
         return net, torch.optim.Adam(net.parameters(), lr=RATE, fused=True)
 
     made = work.data().folds[0]
-    x, y = torch.from_numpy(made.x_train), torch.from_numpy(made.y_train)
-    x_val, y_val = torch.from_numpy(made.x_val), torch.from_numpy(made.y_val)
+    arrays = (made.x_train, made.y_train, made.x_val, made.y_val)
+    x, y, x_val, y_val = (torch.from_numpy(each).to(place) for each in arrays)
     loss = nn.CrossEntropyLoss()
 
     def epoch(net: Any, optimizer: torch.optim.Optimizer) -> Any:
-        order, total = torch.randperm(len(y)), torch.zeros(())
+        order, total = torch.randperm(len(y), device=place), torch.zeros((), device=place)
         for chosen in order.split(work.batch):
             optimizer.zero_grad(set_to_none=True)
             value = loss(net(x[chosen]), y[chosen])
@@ -263,6 +291,8 @@ CONTENDERS: dict[str, Callable[[Work, str], Run]] = {
     "floor": floor,
     "PyTorch": torch_eager,
     "PyTorch compiled": torch_compiled,
+    "ours on the GPU": ours_on_gpu,
+    "PyTorch on the GPU": torch_on_gpu,
     "MLPClassifier": sklearn,
     "JAX": jax,
 }

@@ -3,12 +3,14 @@
 import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from benchmarks import trials
-from benchmarks.child import Child
+from benchmarks.child import Child, call
 from sweep import driver
 from sweep.pruners import NoPruner
 from sweep.scheduling.loop import Loop
@@ -30,9 +32,10 @@ def recorded(count: int, folder: Path) -> dict[str, Any]:
 
     It is not held back from drawing them: what it draws while it trains takes its time.
     """
-    child = Child("benchmarks.own", "_run", count, cwd=folder)
+    call("benchmarks.peers", "store", cwd=folder)
+    child = Child("benchmarks.own", "product", count, cwd=folder)
     outbox = folder / NAME / "outbox.db"
-    while child.running() and not (ended := _all_data_sent(outbox)):
+    while child.running() and not (ended := all_data_sent(outbox)):
         time.sleep(POLL_SECONDS)
     ran = child.result()
     if not ended:
@@ -40,7 +43,7 @@ def recorded(count: int, folder: Path) -> dict[str, Any]:
     return {"seconds": ended - ran["started"], "trials": ran["trials"]}
 
 
-def _all_data_sent(outbox: Path) -> float | None:
+def all_data_sent(outbox: Path) -> float | None:
     """The time, in seconds since the epoch, if the sweep has ended and no data wait."""
     try:
         with closing(sqlite3.connect(f"file:{outbox}?mode=ro", uri=True)) as db:
@@ -53,7 +56,8 @@ def _all_data_sent(outbox: Path) -> float | None:
     return time.time() if ended and not waiting else None
 
 
-def _run(count: int) -> dict[str, Any]:
+def product(count: int) -> dict[str, Any]:
+    """Runs a sweep to its end, pictures included; when its first trial started."""
     folder = Path.cwd()
     values = trials.values(count) | {"name": NAME}
     driver.run(values, folder=str(folder), address="local", quiet=True)
@@ -62,6 +66,22 @@ def _run(count: int) -> dict[str, Any]:
             "SELECT min(json_extract(fields, '$.at_ms')) FROM entries WHERE kind = 'TrialStarted'"
         ).fetchone()
     return {"started": started / 1000, "trials": _trials(folder / NAME / "trials.log")}
+
+
+def first_result() -> float:
+    """When the first trial of a sweep has ended."""
+    folder = Path.cwd()
+    driver.run(
+        trials.values(trials.SLOTS) | {"name": NAME},
+        folder=str(folder),
+        address="local",
+        quiet=True,
+    )
+    with closing(sqlite3.connect(folder / NAME / "outbox.db")) as db:
+        (ended,) = db.execute(
+            "SELECT min(json_extract(fields, '$.at_ms')) FROM entries WHERE kind = 'TrialEnded'"
+        ).fetchone()
+    return float(ended) / 1000
 
 
 def _trials(journal: Path) -> list[tuple[trials.Params, float | None]]:
@@ -75,14 +95,25 @@ def unrecorded(count: int) -> dict[str, Any]:
     journal = Path("trials.log")
     search = Search(study, Storage(journal, NAME, maximize=study.maximize))
     with closing(RayRunner(trials.datasets(), study.resources, None)) as runner:
-        began, cpu = time.monotonic(), time.process_time()
-        Loop(study, search, runner, NoPruner(), Silence(), _unseen).run()
-        seconds, cpu = time.monotonic() - began, time.process_time() - cpu
-    return {"seconds": seconds, "driver": cpu / count, "trials": _trials(journal)}
+        began, used = time.monotonic(), _processor_seconds()
+        Loop(study, search, runner, NoPruner(), Silence(), unseen).run()
+        seconds, used = time.monotonic() - began, _processor_seconds() - used
+    return {"seconds": seconds, "processor": used, "trials": _trials(journal)}
+
+
+def _processor_seconds() -> float:
+    """What this process and those of its Ray have used so far."""
+    here = psutil.Process()
+    total = 0.0
+    for process in [here, *here.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
 
 
 class Silence:
-    """Records that are not written down; the weights are fetched as if they were."""
+    """Records that nobody writes down."""
 
     def started(self, trial: Trial) -> None:
         """Nothing."""
@@ -99,5 +130,5 @@ class Silence:
         """Nothing."""
 
 
-def _unseen(standing: Standing) -> None:
+def unseen(standing: Standing) -> None:
     """Shows nothing."""

@@ -22,6 +22,15 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
+def store() -> str:
+    """Makes MLflow's database in this folder, as it is there in all sweeps but the first."""
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+    MlflowClient(uri).search_experiments()
+    return uri
+
+
 def _sampler() -> TPESampler:
     return TPESampler(seed=0, multivariate=True, group=True, constant_liar=True)
 
@@ -31,7 +40,7 @@ def optuna_alone(count: int, recorded: bool) -> dict[str, Any]:
     import mlflow
     from mlflow import MlflowClient
 
-    mlflow.set_tracking_uri(f"sqlite:///{Path.cwd() / 'mlflow.db'}")
+    mlflow.set_tracking_uri(store())
     experiment = mlflow.create_experiment("digits", (Path.cwd() / "mlartifacts").as_uri())
     client = MlflowClient()
     data = trials.data()
@@ -77,7 +86,8 @@ def _write(folder: Path, params: trials.Params, state: Any) -> None:
 
     config = trials.study().config(params)
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    np.savez(folder / "weights.npz", **model.arrays(build(Config, config), state, ()))
+    weights = model.arrays(build(Config, config), state, ())
+    np.savez(folder / "weights.npz", allow_pickle=False, **weights)
 
 
 def ray_tune(count: int, recorded: bool) -> dict[str, Any]:
@@ -103,7 +113,7 @@ def ray_tune(count: int, recorded: bool) -> dict[str, Any]:
             tune.report(last, checkpoint=tune.Checkpoint.from_directory(written))
 
     ray.init(num_cpus=trials.SLOTS, include_dashboard=False, log_to_driver=False)
-    callback = MLflowLoggerCallback(f"sqlite:///{folder / 'mlflow.db'}", experiment_name="digits")
+    callback = MLflowLoggerCallback(store(), experiment_name="digits")
     search = OptunaSearch(trials.suggested, study.metric, "max", sampler=_sampler())
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(trainable, data=trials.data()), {"cpu": 1}),

@@ -76,11 +76,11 @@ def _against(
     for name, part, target in compared:
         if name in arena:
             ours, peer = (arena["ours"], work, part), (arena[name], work, part)
-            rows.append(_paired(f"{title}: {part} / {name}", ours, peer, target, rounds))
+            rows.append(paired(f"{title}: {part} / {name}", ours, peer, target, rounds))
     return rows
 
 
-def _paired(
+def paired(
     name: str,
     ours: tuple[Contender, Work, str],
     peer: tuple[Contender, Work, str],
@@ -88,18 +88,18 @@ def _paired(
     rounds: int,
 ) -> Row:
     """Alternating runs; the ratio is the median of the ratios of neighbours."""
-    pairs = _pairs(ours, peer, rounds)
+    found = pairs(ours, peer, rounds)
     steps = ours[1].steps(ours[2])
     return row(
         name,
-        statistics.median(mine for mine, _ in pairs) / steps * MICRO,
-        statistics.median(theirs for _, theirs in pairs) / steps * MICRO,
-        statistics.median(mine / theirs for mine, theirs in pairs),
+        statistics.median(mine for mine, _ in found) / steps * MICRO,
+        statistics.median(theirs for _, theirs in found) / steps * MICRO,
+        statistics.median(mine / theirs for mine, theirs in found),
         target,
     )
 
 
-def _pairs(
+def pairs(
     ours: tuple[Contender, Work, str], peer: tuple[Contender, Work, str], rounds: int
 ) -> list[tuple[float, float]]:
     """Seconds of ours and of the peer's, in turn."""
@@ -115,12 +115,12 @@ def _replicates(ours: Contender, quick: bool, rounds: int) -> list[Row]:
     with Contender("ours", 1) as other:
         for work, target, count in sizes[:2] if quick else sizes:
             many = replace(work, replicates=count)
-            pairs = _pairs((ours, many, "trial"), (other, work, "trial"), rounds)
-            ratios = sorted(mine / count / alone for mine, alone in pairs)
+            timed = pairs((ours, many, "trial"), (other, work, "trial"), rounds)
+            ratios = sorted(mine / count / alone for mine, alone in timed)
             found = row(
                 f"{work.name}, 1 thread, µs a step: one of R = {count} / one alone",
-                statistics.median(mine for mine, _ in pairs) / count / work.steps("trial") * MICRO,
-                statistics.median(alone for _, alone in pairs) / work.steps("trial") * MICRO,
+                statistics.median(mine for mine, _ in timed) / count / work.steps("trial") * MICRO,
+                statistics.median(alone for _, alone in timed) / work.steps("trial") * MICRO,
                 statistics.median(ratios),
                 target,
             )
@@ -135,7 +135,7 @@ def _activations(arena: dict[str, Contender], rounds: int) -> list[Row]:
     for name in ACTIVATIONS if "PyTorch" in arena else ():
         work = replace(SIZES[1], activation=name)
         rows.append(
-            _paired(
+            paired(
                 f"{work.name} {name}, 1 thread, µs a step: step / PyTorch step",
                 (arena["ours"], work, "step"),
                 (arena["PyTorch"], work, "step"),

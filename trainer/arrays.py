@@ -1,6 +1,5 @@
-"""The seam to the array library: the arrays' type, their memory and their library by device."""
+"""The seam to the array library: the arrays' type, their memory and the functions on them."""
 
-import types
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,11 @@ LINE = 64
 """Bytes in a cache line: every buffer starts on one."""
 
 
-def library(array: Array) -> types.ModuleType:
-    """The module whose functions work on `array`: NumPy here."""
+def address(array: Array) -> int:
+    """Where in memory, its own device's, the first number of `array` lies."""
     if isinstance(array, np.ndarray):
-        return np
-    raise TypeError(f"no array library knows {type(array).__name__}")
+        return int(array.__array_interface__["data"][0])
+    return int(array.data.ptr)
 
 
 class Memory:
@@ -25,9 +24,13 @@ class Memory:
     The k-th request of every program gets the k-th buffer, so that the programs for a full batch,
     for the ragged last one and for each slot of a chunk run in the same memory. Only one of them
     may be running, and what it leaves there is of no use to another.
+
+    Args:
+        library: the array functions that work on the buffers.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, library: Any = np) -> None:
+        self.library = library
         self._blocks: list[Array] = []
         self._filled: dict[tuple[tuple[int, ...], float, Any], Array] = {}
 
@@ -35,9 +38,9 @@ class Memory:
         """The buffer for request number `order`, as an array of this shape and type."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         if order == len(self._blocks):
-            self._blocks.append(aligned(size))
+            self._blocks.append(self._made(size))
         elif self._blocks[order].nbytes < size:
-            self._blocks[order] = aligned(size)
+            self._blocks[order] = self._made(size)
         block: Array = self._blocks[order][:size].view(dtype)
         return block.reshape(shape)
 
@@ -55,8 +58,14 @@ class Memory:
         """An array that holds one number, the same for all who ask; not to be written to."""
         key = (shape, value, dtype)
         if key not in self._filled:
-            self._filled[key] = np.full(shape, value, dtype)
+            self._filled[key] = self.library.full(shape, value, dtype)
         return self._filled[key]
+
+    def _made(self, size: int) -> Array:
+        if self.library is np:
+            return aligned(size)
+        block: Array = self.library.empty(size, np.uint8)  # a device aligns by itself
+        return block
 
 
 def aligned(size: int) -> Array:

@@ -5,6 +5,7 @@ Example:
     model.predict_proba(x_new)
 """
 
+from inspect import Parameter, Signature
 from typing import Any, Self
 
 import numpy as np
@@ -28,6 +29,7 @@ from trainer.rules import (
     Setting,
     Technique,
     build,
+    nearest,
     read_settings,
     section,
     setting,
@@ -54,7 +56,7 @@ class Fitting:
 
 
 PARAMETERS: dict[str, Setting] = settings(Model) | settings(Training) | settings(Fitting)
-"""The parameters of `Classifier`: defaults, rules and help."""
+"""The parameters of `Classifier`: the fields of `model`, of `training` and of `Fitting`, flat."""
 
 
 class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -77,37 +79,22 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         n_features_in_: D.
     """
 
-    def __init__(
-        self,
-        hidden: Any = (64, 64),
-        activation: Any = "relu",
-        init: Any = "he_normal",
-        batch_norm: Any = "none",
-        dropout: float = 0.0,
-        epochs: int = 27,
-        batch_size: int = 64,
-        optimizer: Any = "adam",
-        learning_rate: float = 1e-3,
-        early_stopping: Any = None,
-        precision: str = "float32",
-        preprocess: Any = "standardize",
-        validation: float = 0.2,
-        random_state: int = 0,
-    ) -> None:
-        self.hidden = hidden
-        self.activation = activation
-        self.init = init
-        self.batch_norm = batch_norm
-        self.dropout = dropout
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.early_stopping = early_stopping
-        self.precision = precision
-        self.preprocess = preprocess
-        self.validation = validation
-        self.random_state = random_state
+    def __init__(self, **parameters: Any) -> None:
+        unknown = [name for name in parameters if name not in PARAMETERS]
+        if unknown:
+            hint = nearest(unknown[0], PARAMETERS)
+            raise TypeError(f"Classifier has no parameter {unknown[0]}{hint}")
+        for name, entry in PARAMETERS.items():
+            setattr(self, name, parameters.get(name, entry.default))
+
+    # from here scikit-learn takes the parameters, and `help` as well
+    __init__.__signature__ = Signature(  # type: ignore[attr-defined]
+        [Parameter("self", Parameter.POSITIONAL_ONLY)]
+        + [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=entry.default)
+            for name, entry in PARAMETERS.items()
+        ]
+    )
 
     def fit(self, X: Any, y: Any) -> Self:
         """Trains the net on the rows X (N, D) and their labels y (N,), numbers or words.

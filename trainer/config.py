@@ -1,6 +1,7 @@
 """What can be set about a net and its training, and which combinations are impossible."""
 
 from trainer.activations import ACTIVATIONS
+from trainer.dropout import KINDS
 from trainer.initialisers import INITIALISERS
 from trainer.optimisers import OPTIMISERS
 from trainer.rules import (
@@ -16,11 +17,35 @@ from trainer.rules import (
     section,
     setting,
 )
+from trainer.schedules import SCHEDULES
+from trainer.schedules import conflicts as schedule_conflicts
 
 BATCH_NORM = {
     "epsilon": Setting(1e-5, Real(0.0, open_low=True), "added to the variance"),
     "momentum": Setting(0.1, Real(0.0, 1.0), "weight of the new batch in the running statistics"),
 }
+
+
+@section
+class Dropout:
+    """What makes units unreliable in training; a number alone is the rate."""
+
+    rate: float = setting(
+        0.0, Real(0.0, 1.0, open_high=True), "probability of dropping a hidden unit"
+    )
+    kind: Technique = setting(
+        "inverted",
+        Choice({name: entry.parameters for name, entry in KINDS.items()}),
+        "whether to divide in training or to multiply in prediction; uout needs no rate",
+    )
+    where: Technique = setting(
+        "all",
+        Choice({"all": {}, "before_bn": {}, "after_last_bn": {}}),
+        "at the end of each hidden layer, before each batch norm, or at the end of the last layer",
+    )
+    input: float = setting(
+        0.0, Real(0.0, 1.0, open_high=True), "probability of dropping an input feature"
+    )
 
 
 @section
@@ -43,10 +68,8 @@ class Model:
         Choice({"none": {}, "before": BATCH_NORM, "after": BATCH_NORM}),
         "batch normalisation before or after the activation",
     )
-    dropout: float = setting(
-        0.0,
-        Real(0.0, 1.0, open_high=True),
-        "probability of dropping a hidden unit, after activation and batch norm",
+    dropout: Dropout = setting(
+        0.0, Section(Dropout, shorthand="rate"), "a rate, or more about which units drop and where"
     )
 
 
@@ -71,13 +94,43 @@ class Training:
         Choice({name: entry.parameters for name, entry in OPTIMISERS.items()}),
         "how the weights follow the gradient",
     )
+    loss: Technique = setting(
+        "cross_entropy",
+        Choice({"cross_entropy": {}, "binary_cross_entropy": {}}),
+        "of a softmax over the classes, or of one sigmoid where there are two classes",
+    )
+    label_smoothing: float = setting(
+        0.0, Real(0.0, 1.0, open_high=True), "share of each label that all classes divide up"
+    )
     learning_rate: float = setting(1e-3, Real(0.0, open_low=True), "step size")
+    schedule: Technique = setting(
+        "constant",
+        Choice({name: entry.parameters for name, entry in SCHEDULES.items()}),
+        "what becomes of the learning rate in the course of all epochs",
+    )
+    warmup: float = setting(0.0, Real(0.0), "epochs in which the learning rate rises from 0")
+    l2: float = setting(0.0, Real(0.0), "λ: adds λ/2 of the sum of the squared weights to the loss")
+    l1: float = setting(0.0, Real(0.0), "λ: draws weights to 0 by ηλ after each step")
+    max_norm: float | None = setting(
+        None, Optional(Real(0.0, open_low=True)), "largest norm of a unit's incoming weights"
+    )
+    clip_value: float | None = setting(
+        None, Optional(Real(0.0, open_low=True)), "largest size of a number in the gradient"
+    )
+    clip_norm: float | None = setting(
+        None, Optional(Real(0.0, open_low=True)), "largest norm of the whole gradient"
+    )
     early_stopping: EarlyStopping | None = setting(
         None, Optional(Section(EarlyStopping)), "whether to stop when validation gets no better"
     )
     precision: Technique = setting(
         "float32", Choice({"float32": {}, "float64": {}}), "type of all numbers"
     )
+
+    @property
+    def binary(self) -> bool:
+        """Whether the net has one output, a sigmoid."""
+        return self.loss.name == "binary_cross_entropy"
 
 
 @section
@@ -90,7 +143,8 @@ class Config:
 
 def conflicts(config: Config) -> list[Problem]:
     """The combinations in `config` that cannot be trained."""
+    found = schedule_conflicts(config.training.schedule, "training.schedule")
     if config.model.batch_norm.name != "none" and config.training.batch_size == 1:
         rule = f"must be at least 2 with model.batch_norm {config.model.batch_norm.name}"
-        return [Problem("training.batch_size", rule, config.training.batch_size)]
-    return []
+        found.append(Problem("training.batch_size", rule, config.training.batch_size))
+    return found

@@ -10,8 +10,10 @@ from dataclasses import replace
 import numpy as np
 
 from trainer.arrays import Array
-from trainer.config import Config
-from trainer.rules import Technique
+from trainer.config import Config, Dropout, Model
+from trainer.dropout import kept
+from trainer.network import dropped
+from trainer.rules import Technique, check
 
 _NORM = ("gamma", "beta", "mean", "variance")
 
@@ -20,31 +22,48 @@ def fold(config: Config, weights: Mapping[str, Array]) -> tuple[Config, dict[str
     """The configuration and the weights (R, …) of a net that predicts what the given one does.
 
     Batch norm before the activation goes into its own layer, which gets a bias; batch norm after
-    the activation into the next one, of which the last has a bias as well. The new weights have
-    the type of the old ones; nothing is written to.
+    the activation into the next one, of which the last has a bias as well. So do the factors of
+    vanilla dropout. The new weights have the type of the old ones; nothing is written to.
 
     Args:
         config: of the trained net.
         weights: by name, as `training.weights` gives them.
     """
     model = config.model
-    plain = replace(config, model=replace(model, batch_norm=Technique("none"), dropout=0.0))
+    none = check(Dropout, {})
+    plain = replace(config, model=replace(model, batch_norm=Technique("none"), dropout=none))
     folded = {name: array for name, array in weights.items() if name.partition(".")[2] not in _NORM}
-    if model.batch_norm.name == "none":
-        return plain, folded
+    if model.dropout.kind.name == "vanilla":
+        folded["0.weight"] = _scaled(folded["0.weight"], kept(model.dropout.input))
     for layer in range(len(model.hidden)):
-        gamma, beta, mean, variance = (
-            weights[f"{layer}.{part}"].astype(np.float64) for part in _NORM
-        )
-        factor = gamma / np.sqrt(variance + model.batch_norm["epsilon"])
-        shift = beta - mean * factor
+        before, end = _factors(model, layer)
+        own, following = f"{layer}.weight", f"{layer + 1}.weight"
+        if model.batch_norm.name != "none":
+            gamma, beta, mean, variance = (
+                weights[f"{layer}.{part}"].astype(np.float64) for part in _NORM
+            )
+            factor = gamma / np.sqrt(variance + model.batch_norm["epsilon"])
+            shift, factor = beta - mean * factor, factor * before
         if model.batch_norm.name == "before":
-            weight = weights[f"{layer}.weight"]
-            folded[f"{layer}.weight"] = (weight * factor[:, None, :]).astype(weight.dtype)
-            folded[f"{layer}.bias"] = shift.astype(weight.dtype)
-        else:
-            weight, bias = weights[f"{layer + 1}.weight"], weights[f"{layer + 1}.bias"]
-            folded[f"{layer + 1}.weight"] = (factor[:, :, None] * weight).astype(weight.dtype)
-            moved = bias + (shift[:, None, :] @ weight)[:, 0]
-            folded[f"{layer + 1}.bias"] = moved.astype(weight.dtype)
+            folded[own] = _scaled(folded[own], factor[:, None, :])
+            folded[f"{layer}.bias"] = shift.astype(folded[own].dtype)
+        elif model.batch_norm.name == "after":
+            bias = f"{layer + 1}.bias"
+            moved = (end * shift[:, None, :] @ folded[following])[:, 0]
+            folded[bias] = (folded[bias] + moved).astype(folded[bias].dtype)
+            folded[following] = _scaled(folded[following], factor[:, :, None])
+        folded[following] = _scaled(folded[following], end)
     return plain, folded
+
+
+def _factors(model: Model, layer: int) -> tuple[float, float]:
+    """What vanilla dropout multiplies by in prediction: before batch norm, and at the end."""
+    if model.dropout.kind.name != "vanilla":
+        return 1.0, 1.0
+    factor, place = kept(model.dropout.rate), dropped(model, layer)
+    return factor if place == "before_bn" else 1.0, factor if place == "end" else 1.0
+
+
+def _scaled(weight: Array, factor: Array | float) -> Array:
+    """A new array of the same type."""
+    return (weight * factor).astype(weight.dtype)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.arrays import Array
+from trainer.arrays import Array, address
 
 FORMS: Mapping[Any, str] = {
     np.add: "{0} + {1}",
@@ -56,7 +56,7 @@ class View:
                 axes[-1] = (axes[-1][0] * length, stride)
             elif length > 1:
                 axes.append((length, stride))
-        self.low = int(array.__array_interface__["data"][0])
+        self.low = address(array)
         self.high = self.low + array.itemsize + sum((n - 1) * step for n, step in axes)
         self.key: Key = (self.low, array.dtype.str, *axes)
 
@@ -98,9 +98,10 @@ class Access:
 
 
 class _Reader:
-    """Reads operations, each array once."""
+    """Reads operations on arrays of one kind, each array once."""
 
-    def __init__(self) -> None:
+    def __init__(self, forms: Mapping[Any, str], kind: type[Any]) -> None:
+        self._forms, self._kind = forms, kind
         self._views: dict[int, View] = {}
         self._kept: list[Array] = []  # an id is good only as long as its array lives
 
@@ -109,12 +110,12 @@ class _Reader:
         if not isinstance(operation, partial):
             raise TypeError("an operation on a tape must be a function with all its arguments")
         function, given, out = operation.func, operation.args, operation.keywords.get("out")
-        if function is np.copyto:
+        if getattr(function, "__name__", "") == "copyto":
             out, given = given[0], given[1:]
-        inputs = tuple(self._view(each) for each in given if isinstance(each, np.ndarray))
+        inputs = tuple(self._view(each) for each in given if isinstance(each, self._kind))
         output = None if out is None else self._view(out)
         plain = len(inputs) == len(given) and not operation.keywords.keys() - {"out"}
-        form = FORMS.get(function) if plain and output is not None else None
+        form = self._forms.get(function) if plain and output is not None else None
         frame = _frame(output) if form and output is not None else None
         return Access(operation, inputs, output, form, frame)
 
@@ -149,7 +150,34 @@ def fuse(
         scratch: blocks of memory that nothing but these operations reads.
         filled: arrays that hold one number, by their `id`.
     """
-    read = _Reader()
+
+    def written(run: Sequence[Access], stored: Sequence[View]) -> Operation:
+        loop = _Loop(run, filled)
+        for view in stored:
+            loop.store(view)
+        return partial(compiled(loop.text()), *loop.arguments())
+
+    return rewritten(operations, written, scratch=scratch, forms=FORMS, kind=np.ndarray)
+
+
+def rewritten(
+    operations: Sequence[Operation],
+    written: Callable[[Sequence[Access], Sequence[View]], Operation],
+    *,
+    scratch: Iterable[Array],
+    forms: Mapping[Any, str],
+    kind: type[Any],
+) -> list[Operation]:
+    """The same program with each run of element-wise operations as one.
+
+    Args:
+        operations: a program that is run again and again.
+        written: makes one operation of a run, given what of it others read.
+        scratch: blocks of memory that nothing but these operations reads.
+        forms: the operations that are element-wise, as expressions.
+        kind: the arrays' type.
+    """
+    read = _Reader(forms, kind)
     accesses = [read(operation) for operation in operations]
     blocks = [View(each) for each in scratch]
     fused: list[Operation] = []
@@ -160,11 +188,10 @@ def fuse(
             fused.append(accesses[start].operation)
             start += 1
             continue
-        loop = _Loop(accesses[start:stop], filled)
-        for view in loop.written():
-            if _needed(view, accesses[stop:] + accesses[:stop], blocks):
-                loop.store(view)
-        fused.append(partial(compiled(loop.text()), *loop.arguments()))
+        run, others = accesses[start:stop], accesses[stop:] + accesses[:stop]
+        outputs = {this.output.key: this.output for this in run if this.output is not None}
+        stored = [view for view in outputs.values() if _needed(view, others, blocks)]
+        fused.append(written(run, stored))
         start = stop
     return fused
 
@@ -222,7 +249,6 @@ class _Loop:
         self._arguments: list[Any] = []
         self._places: dict[Key, str] = {}
         self._values: dict[Key, str] = {}
-        self._written: dict[Key, View] = {}
         for number, this in enumerate(run):
             operands = [self._value(each) for each in this.inputs]
             if this.form is None or this.output is None:
@@ -230,11 +256,6 @@ class _Loop:
             kind = _type(this.output)
             self._body.append(f"y{number} = {kind}({this.form.format(*operands)})")
             self._values[this.output.key] = f"y{number}"
-            self._written[this.output.key] = this.output
-
-    def written(self) -> list[View]:
-        """All that the loop computes."""
-        return list(self._written.values())
 
     def store(self, view: View) -> None:
         """Has the loop write what it has computed for `view`."""

@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,16 +10,15 @@ import numpy as np
 from trainer import kernels
 from trainer.arrays import Array, Memory
 from trainer.config import Training
+from trainer.device import Device
 from trainer.fusion import fuse
 from trainer.losses import cross_entropy, score, targets
 from trainer.network import Layout, Network
-from trainer.optimisers import OPTIMISERS, Piece
+from trainer.resident import Resident
 from trainer.rules import Technique
-from trainer.streams import Purpose, generator
+from trainer.streams import Purpose, generator, key
 from trainer.tape import Tape, Variable
-
-PIECE = 1 << 14
-"""Numbers of each array that the optimiser works on at a time, so that they stay in the cache."""
+from trainer.update import Update
 
 LAYER_SAVING, NUMBER_SAVING = 6e-6, 1.5e-9
 """Seconds that compiled loops save a step, for each layer and for each parameter: rough figures."""
@@ -72,6 +71,7 @@ class Group:
         replicates: which replicates these are, for their random streams.
         seed: the study's seed.
         epochs: how many are to be trained, which decides whether compiled loops are worth while.
+        device: where the arrays are, if not in the host's memory.
     """
 
     def __init__(
@@ -85,12 +85,14 @@ class Group:
         replicates: Sequence[int],
         seed: int,
         epochs: int,
+        device: Device | None = None,
     ) -> None:
+        library = device or np
         self.net, self.rows, self.arrays = net, rows, arrays
-        self._batch_norm, self._training = batch_norm, training
+        self._batch_norm, self._smoothing = batch_norm, training.label_smoothing
         self._replicates, self._seed = replicates, seed
-        self.gradient = np.zeros_like(arrays["parameters"])
-        self._statistics = np.zeros_like(arrays["running"])
+        self.gradient = library.zeros_like(arrays["parameters"])
+        self._statistics = library.zeros_like(arrays["running"])
         parameters = Layout(net.learned)
         self._values = parameters.views(arrays["parameters"])
         gradients = parameters.views(self.gradient)
@@ -101,55 +103,97 @@ class Group:
         self.steps = len(sizes)
         self._words = np.empty((len(replicates), net.random(max(sizes)) // 4), np.uint64)
         self._streams: list[np.random.BitGenerator] = []
-        self._optimiser = OPTIMISERS[training.optimizer.name]
-        dtype = arrays["parameters"].dtype
-        count = len(self._optimiser.scalars(training.optimizer, 1.0, 1))
         saving = len(net.layers) * LAYER_SAVING + arrays["parameters"].size * NUMBER_SAVING
         self._fused = epochs * self.steps * saving > FUSION_COST and kernels.available()
-        self._memory, self._update_memory = Memory(), Memory()
-        self._scalars = [np.zeros((), dtype) for _ in range(count)]
-        self._update = self._written_update()
-        self._steps = self._written_steps(sizes)
+        self._memory, self._update_memory = Memory(library), Memory(library)
+        self._resident: Resident | None = None
+        update = self._tape(self._update_memory, 0)
+        whole = self._fused or device is not None
+        self._update = Update(update, net, training, arrays, self.gradient, whole=whole)
+        self._updating = update.operations
+        if device is None:
+            self._steps = self._written_steps(sizes)
+            return
+        self._resident = Resident(
+            device,
+            rows.x,
+            rows.y,
+            self.gradient.dtype,
+            sizes=sizes,
+            words=self._words.shape[1],
+            scalars=self._update.scalars,
+        )
+        self._programs = self._written_programs(device, sizes)
+        self._drawn: tuple[int, Array, Array] | None = None
 
     @property
     def weights(self) -> dict[str, Array]:
         """Parameters and running statistics (R, …) by name, as views on the arrays."""
         return self._values | self._running
 
-    def train(self, epoch: int, rate: float) -> tuple[Array, Array]:
-        """Trains one epoch, counted from 1, with this learning rate.
+    def train(self, epoch: int, factors: Array) -> tuple[Array, Array]:
+        """Trains one epoch.
+
+        Args:
+            epoch: counted from 1.
+            factors: of the learning rate, step by step: (steps, 1), or (steps, R) on a plateau.
 
         Returns:
             The mean loss and accuracy over the epoch's batches, in training mode, (R,) each.
         """
-        streams = [self._stream(each, Purpose.ORDER, epoch) for each in self._replicates]
-        order = np.stack([stream.permutation(self.rows.count) for stream in streams])
+        if self._resident is not None:
+            return self._train_on(self._resident, epoch, factors)
+        order = self._order(epoch)
         if self._words.size:
             streams = [self._stream(each, Purpose.DROPOUT, epoch) for each in self._replicates]
             self._streams = [stream.bit_generator for stream in streams]
-        done, start = (epoch - 1) * self.steps, 0
+        self._update.begin(factors, (epoch - 1) * self.steps + 1)
+        done, start = 0, 0
         loss = np.zeros(len(self._replicates))
         correct = np.zeros(len(self._replicates))
         for step, count in self._steps:
             stop = start + count * step.rows
             index = step.begin(self.rows, order[:, start:stop])
             for slot in range(count):
-                done += 1
-                self._set(rate, done)
+                self._update.set(done)
                 step.run(self.rows, index, slot)
+                done += 1
             losses, hits = step.score(count)
             loss += losses
             correct += hits
             start = stop
         return loss / self.rows.count, correct / self.rows.count
 
+    def _train_on(self, resident: Resident, epoch: int, factors: Array) -> tuple[Array, Array]:
+        """An epoch on the device, which the host waits for at its end alone."""
+        drawn = self._drawn
+        if drawn is None or drawn[0] != epoch:
+            drawn = self._draw(epoch)
+        _, order, keys = drawn
+        self._update.begin(factors, (epoch - 1) * self.steps + 1)
+        resident.begin(order, self._update.table, keys)
+        for program in self._programs:
+            program()
+        self._drawn = self._draw(epoch + 1)  # while the device works
+        loss, correct = resident.scores()
+        return loss / self.rows.count, correct / self.rows.count
+
+    def _draw(self, epoch: int) -> tuple[int, Array, Array]:
+        """The epoch, its order (R, n), and the keys (R,) of its random words on a device."""
+        keys = [
+            key(seed=self._seed, purpose=Purpose.DROPOUT, replicate=each, epoch=epoch)
+            for each in self._replicates
+            if self._words.size
+        ]
+        return epoch, self._order(epoch), np.array(keys, np.uint64)
+
+    def _order(self, epoch: int) -> Array:
+        """The order of the rows in an epoch (R, n)."""
+        streams = [self._stream(each, Purpose.ORDER, epoch) for each in self._replicates]
+        return np.stack([stream.permutation(self.rows.count) for stream in streams])
+
     def _stream(self, replicate: int, purpose: Purpose, epoch: int) -> np.random.Generator:
         return generator(seed=self._seed, purpose=purpose, replicate=replicate, epoch=epoch)
-
-    def _set(self, rate: float, step: int) -> None:
-        values = self._optimiser.scalars(self._training.optimizer, rate, step)
-        for scalar, value in zip(self._scalars, values, strict=True):
-            scalar[...] = value
 
     def _tape(self, memory: Memory, rows: int) -> Tape:
         """A tape for a step with this many rows, with the drawing of its random words."""
@@ -159,10 +203,10 @@ class Group:
             variables=self._variables,
             running=self._running,
             batch=self._batch,
-            bits=self._words.view(np.uint16),
+            bits=self._words.view(np.uint16) if self._resident is None else self._resident.bits,
             training=True,
         )
-        if count:
+        if count and self._resident is None:
             words = self._words
 
             def draw() -> None:
@@ -171,21 +215,6 @@ class Group:
 
             tape.add(draw)
         return tape
-
-    def _written_update(self) -> Tape:
-        """The optimiser's part of every step, piece by piece."""
-        update = self._tape(self._update_memory, 0)
-        theta, gradient = self.arrays["parameters"].reshape(-1), self.gradient.reshape(-1)
-        slots = {name: self.arrays[name].reshape(-1) for name in self._optimiser.slots}
-        length = theta.size if self._fused else min(PIECE, theta.size)
-        scratch = update.empty((length,))
-        for start in range(0, theta.size, length):
-            cut = slice(start, start + length)
-            kept = {name: slot[cut] for name, slot in slots.items()}
-            size = theta[cut].size
-            piece = Piece(theta[cut], gradient[cut], kept, scratch[:size])
-            self._optimiser.write(update, self._training.optimizer, piece, self._scalars)
-        return update
 
     def _follow(self, tape: Tape, rows: int) -> None:
         """Moves the running statistics towards those of the batch, the variance unbiased."""
@@ -197,7 +226,7 @@ class Group:
         for name in views:
             if name.endswith(".variance"):
                 views[name] *= rows / (rows - 1)
-        running = self.arrays["running"]
+        running, weight = self.arrays["running"], tape.xp.asarray(weight)
         tape.add(tape.xp.multiply, running, tape.constant(1 - momentum), out=running)
         tape.add(tape.xp.multiply, self._statistics, weight, out=self._statistics)
         tape.add(tape.xp.add, running, self._statistics, out=running)
@@ -216,19 +245,38 @@ class Group:
             for start in range(0, count, LOGGED)
         ]
 
+    def _written_programs(self, device: Device, sizes: list[int]) -> list[Callable[[], None]]:
+        """The epoch's steps in order; those of equal size are one program."""
+        kept = Memory(device)
+        made = {}
+        for rows in sorted(set(sizes), reverse=True):
+            shape = (len(self.gradient), self.net.classes, rows)
+            x = kept.get(0, (len(self.gradient), rows, self.net.inputs), self.gradient.dtype)
+            target, shifted = (kept.get(each, shape, self.gradient.dtype) for each in (1, 2))
+            sums = kept.get(3, (shape[0], 1, rows), self.gradient.dtype)
+            tape = self.write(rows, x, target, shifted, sums)
+            made[rows] = device.program(tape.operations)
+        return [made[rows] for rows in sizes]
+
     def write(self, rows: int, x: Array, target: Array, shifted: Array, sums: Array) -> Tape:
         """The program of a step on x (R, N, D); the rest as for `cross_entropy`."""
-        tape = self._tape(self._memory, rows)
+        tape, resident = self._tape(self._memory, rows), self._resident
+        if resident is not None:
+            labels = resident.gather(tape, rows, self.net.random(rows) // 4, x, target)
         scores, backward = self.net.write(tape, x)
-        backward(cross_entropy(tape, scores, target, shifted, sums))
+        smoothing = self._smoothing
+        backward(cross_entropy(tape, scores, target, shifted, sums, smoothing=smoothing))
+        if resident is not None:
+            resident.tally(tape, labels, target, shifted, sums)
         self._follow(tape, rows)
-        tape.operations += self._update.operations
-        if self._fused:
+        tape.operations += self._updating
+        scratch = [*self._memory.blocks, *self._update_memory.blocks]
+        filled = self._memory.constants | self._update_memory.constants
+        if resident is not None:
+            tape.operations = resident.device.fuse(tape.operations, scratch=scratch, filled=filled)
+        elif self._fused:
             tape.operations = fuse(
-                tape.operations,
-                kernels.compiled,
-                scratch=[*self._memory.blocks, *self._update_memory.blocks],
-                filled=self._memory.constants,
+                tape.operations, kernels.compiled, scratch=scratch, filled=filled
             )
         return tape
 

@@ -70,8 +70,9 @@ def _xavier(_technique: Technique, fan: Fan) -> float:
 
 
 def _he(_technique: Technique, fan: Fan) -> float:
-    """He et al. 2015, with the slope of a leaky ReLU."""
-    slope = fan.activation["alpha"] if fan.activation.name == "leaky_relu" else 0.0
+    """He et al. 2015, with the slope of a leaky ReLU or the first one of a PReLU."""
+    parameter = {"leaky_relu": "alpha", "prelu": "initial"}.get(fan.activation.name)
+    slope = fan.activation[parameter] if parameter else 0.0
     return math.sqrt(2 / ((1 + slope**2) * fan.inputs))
 
 

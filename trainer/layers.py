@@ -14,16 +14,17 @@ from trainer.initialisers import INITIALISERS, Fan
 from trainer.rules import Technique
 from trainer.tape import Backward, Tape
 
-LEVELS = 1 << 16
-"""Values of a random 16-bit word."""
-
 
 @dataclass(frozen=True)
 class Start:
-    """An array of a layer, without the replicate axis: its shape and its first value (float64)."""
+    """An array of a layer, without the replicate axis: its shape and its first value (float64).
+
+    `weight` says that it holds weights (…, D_in, D_out), which alone are regularised.
+    """
 
     shape: tuple[int, ...]
     draw: Callable[[np.random.Generator], Array]
+    weight: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def dense(
 
         return z, backward
 
-    learned = {f"{name}.weight": Start((inputs, outputs * count), draw)}
+    learned = {f"{name}.weight": Start((inputs, outputs * count), draw, weight=True)}
     if bias:
         learned[f"{name}.bias"] = constant((outputs * count,), 0.0)
     return Layer(write, learned)
@@ -184,29 +185,14 @@ def batch_norm(name: str, technique: Technique, units: int) -> Layer:
     )
 
 
-def dropout(units: int, rate: float) -> Layer:
-    """Inverted dropout: keeps with probability 1 - rate and divides by it; identity in prediction.
-
-    A unit is kept when its random 16-bit word is at least rate·2¹⁶, rounded; the divisor is the
-    probability of just that, so the expectation is exact.
-    """
-    threshold = min(round(rate * LEVELS), LEVELS - 1)
+def against_zero() -> Layer:
+    """From one score (R, N, 1) to those of two classes (R, N, 2), of which the first has 0."""
 
     def write(tape: Tape, x: Array) -> tuple[Array, Backward]:
-        if not tape.training or threshold == 0:
-            return x, lambda dy: dy
-        xp, scale = tape.xp, tape.constant(LEVELS / (LEVELS - threshold))
-        limit = xp.asarray(threshold, xp.uint16)
-        kept, mask, y = tape.empty(x.shape, bool), tape.empty(x.shape), tape.empty(x.shape)
-        tape.add(xp.greater_equal, tape.random_bits(x.shape), limit, out=kept)
-        tape.add(xp.copyto, mask, kept)
-        tape.add(xp.multiply, mask, scale, out=mask)
-        tape.add(xp.multiply, x, mask, out=y)
+        replicates, rows, _ = x.shape
+        scores = tape.empty((replicates, 2, rows)).swapaxes(1, 2)
+        tape.add(tape.xp.copyto, scores[:, :, :1], tape.filled((replicates, rows, 1), 0.0))
+        tape.add(tape.xp.copyto, scores[:, :, 1:], x)
+        return scores, lambda dy: dy[:, :, 1:]
 
-        def backward(dy: Array) -> Array:
-            tape.add(xp.multiply, dy, mask, out=dy)
-            return dy
-
-        return y, backward
-
-    return Layer(write, random=units if threshold else 0)
+    return Layer(write)

@@ -1,5 +1,8 @@
 """Losses: softmax with cross-entropy.
 
+The sigmoid with binary cross-entropy is the same with two classes of which the first has the score
+0 (`layers.against_zero`): log(1 + e^z) - y·z either way.
+
 Scores are kept class by class, (R, K, N): the largest and the sum over K then run along whole rows
 of numbers in memory, which is faster than one short reduction for each of N rows.
 """
@@ -28,7 +31,7 @@ def exponentials(tape: Tape, scores: Array, shifted: Array, sums: Array) -> Arra
     replicates, classes, rows = scores.shape
     largest, odds = tape.empty((replicates, 1, rows)), tape.empty(scores.shape)
     weights = tape.filled((1, 1, classes), float(rows) if tape.training else 1.0)
-    tape.add(xp.maximum.reduce, scores, axis=1, keepdims=True, out=largest)
+    tape.largest(scores, 1, largest)
     tape.add(xp.subtract, scores, largest, out=shifted)
     tape.add(xp.exp, shifted, out=odds)
     tape.add(xp.matmul, weights, odds, out=sums)
@@ -46,7 +49,15 @@ def softmax(tape: Tape, scores: Array, shifted: Array, sums: Array) -> Array:
     return odds
 
 
-def cross_entropy(tape: Tape, scores: Array, target: Array, shifted: Array, sums: Array) -> Array:
+def cross_entropy(
+    tape: Tape,
+    scores: Array,
+    target: Array,
+    shifted: Array,
+    sums: Array,
+    *,
+    smoothing: float = 0.0,
+) -> Array:
     """Writes the gradient of the mean cross-entropy by the scores, (p - y)/N, on a tape.
 
     Args:
@@ -55,12 +66,21 @@ def cross_entropy(tape: Tape, scores: Array, target: Array, shifted: Array, sums
         target: y/N (R, K, N), see `targets`.
         shifted: as for `exponentials`.
         sums: as for `exponentials`.
+        smoothing: ε of label smoothing, (1 - ε)y + ε/K in the place of y (Szegedy et al. 2016). It
+            concerns the gradient alone: losses are reported by the labels themselves, so that
+            those of training and of validation can be compared.
 
     Returns:
         (R, K, N).
     """
-    gradient = softmax(tape, scores, shifted, sums)
-    tape.add(tape.xp.subtract, gradient, target, out=gradient)
+    xp, gradient = tape.xp, softmax(tape, scores, shifted, sums)
+    if smoothing:
+        _, classes, rows = scores.shape
+        smooth = tape.empty(scores.shape)
+        tape.add(xp.multiply, target, tape.constant(1 - smoothing), out=smooth)
+        tape.add(xp.add, smooth, tape.constant(smoothing / classes / rows), out=smooth)
+        target = smooth
+    tape.add(xp.subtract, gradient, target, out=gradient)
     return gradient
 
 

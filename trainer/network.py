@@ -9,7 +9,8 @@ import numpy as np
 from trainer.activations import pieces
 from trainer.arrays import Array
 from trainer.config import Model
-from trainer.layers import Layer, Start, activate, batch_norm, dense, dropout
+from trainer.dropout import KINDS
+from trainer.layers import Layer, Start, activate, against_zero, batch_norm, dense
 from trainer.rules import Technique
 from trainer.tape import Backward, Tape, words
 
@@ -49,7 +50,16 @@ class Network:
 
     @property
     def learned(self) -> dict[str, Start]:
-        """What gradient descent moves, by name."""
+        """What gradient descent moves, by name: the weights first, so that they lie together."""
+        return self.weights | self._learned
+
+    @property
+    def weights(self) -> dict[str, Start]:
+        """What of that is regularised."""
+        return {name: start for name, start in self._learned.items() if start.weight}
+
+    @property
+    def _learned(self) -> dict[str, Start]:
         return {name: start for layer in self.layers for name, start in layer.learned.items()}
 
     @property
@@ -77,29 +87,55 @@ class Network:
         return x.swapaxes(1, 2), backward_all
 
 
-def network(model: Model, *, inputs: int, classes: int) -> Network:
-    """The net that `model` describes; the arrays of block i have names like `i.weight`."""
+def network(model: Model, *, inputs: int, classes: int, binary: bool = False) -> Network:
+    """The net that `model` describes; the arrays of block i have names like `i.weight`.
+
+    With `binary` it has one output for the second of its two classes, see `losses`.
+    """
+    norm, act, drop = model.batch_norm, model.activation, model.dropout
     layers: list[Layer] = []
-    norm, act = model.batch_norm, model.activation
+    if drop.input > 0:
+        kind = Technique("vanilla" if drop.kind.name == "vanilla" else "inverted")
+        layers.append(KINDS[kind.name].layer(kind, inputs, drop.input, first=True))
     width = inputs
     for index, units in enumerate(model.hidden):
-        name = str(index)
+        name, place = str(index), dropped(model, index)
         bias = norm.name != "before"  # β makes it redundant
         first = index == 0
         layers.append(
             dense(name, width, units, init=model.init, activation=act, bias=bias, first=first)
         )
-        if norm.name == "before":
-            layers.append(batch_norm(name, norm, units * pieces(act)))
-        layers.append(activate(name, act, units))
         if norm.name == "after":
-            layers.append(batch_norm(name, norm, units))
-        if model.dropout > 0:
-            layers.append(dropout(units, model.dropout))
+            layers.append(activate(name, act, units))
+        wide = units if norm.name == "after" else units * pieces(act)
+        if place == "before_bn":
+            layers.append(KINDS[drop.kind.name].layer(drop.kind, wide, drop.rate))
+        if norm.name != "none":
+            layers.append(batch_norm(name, norm, wide))
+        if norm.name != "after":
+            layers.append(activate(name, act, units))
+        if place == "end":
+            layers.append(KINDS[drop.kind.name].layer(drop.kind, units, drop.rate))
         width = units
     linear, first = Technique("identity"), not model.hidden
     name = str(len(model.hidden))
+    outputs = 1 if binary else classes
     layers.append(
-        dense(name, width, classes, init=model.init, activation=linear, first=first, last=True)
+        dense(name, width, outputs, init=model.init, activation=linear, first=first, last=True)
     )
+    if binary:
+        layers.append(against_zero())
     return Network(tuple(layers), inputs, classes)
+
+
+def dropped(model: Model, index: int) -> str | None:
+    """Where a hidden layer drops units: `before_bn`, at its `end`, or nowhere.
+
+    Without batch norm there is no place before it, and units drop at the end.
+    """
+    drop, last = model.dropout, index == len(model.hidden) - 1
+    if drop.rate == 0 and not KINDS[drop.kind.name].always:
+        return None
+    if drop.where.name == "before_bn" and model.batch_norm.name != "none":
+        return "before_bn"
+    return None if drop.where.name == "after_last_bn" and not last else "end"

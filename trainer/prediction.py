@@ -1,13 +1,16 @@
 """Prediction: class probabilities and scores from weights, in bounded memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from trainer.arrays import Array, Memory
 from trainer.config import Config
+from trainer.device import Device
+from trainer.fusion import Operation
 from trainer.losses import exponentials, score, softmax, targets
 from trainer.network import Network, network
+from trainer.resident import add_up, one_hot
 from trainer.tape import Tape, Variable
 
 ROWS = 512
@@ -22,10 +25,18 @@ class Evaluation:
         weights: its parameters and running statistics (R, …) by name; read at every call.
         x: inputs (R or 1, n, D), of the weights' type.
         y: labels (R or 1, n).
+        device: where all these arrays are, if not in the host's memory.
     """
 
-    def __init__(self, net: Network, weights: Mapping[str, Array], x: Array, y: Array) -> None:
-        memory, kept = Memory(), Memory()
+    def __init__(
+        self,
+        net: Network,
+        weights: Mapping[str, Array],
+        x: Array,
+        y: Array,
+        device: Device | None = None,
+    ) -> None:
+        memory, kept = Memory(device or np), Memory(device or np)
         self._y, self._replicates = y, len(next(iter(weights.values())))
         self._blocks: list[tuple[Tape, Array, Array, Array, Array]] = []
         for start in range(0, x.shape[1], ROWS):
@@ -38,9 +49,29 @@ class Evaluation:
             target = kept.get(2, (len(labels), net.classes, rows), tape.dtype)
             exponentials(tape, scores, shifted, sums)
             self._blocks.append((tape, labels, target, shifted, sums))
+        self._device = device
+        if device is not None:
+            self._totals = device.zeros((2, self._replicates, min(ROWS, x.shape[1])))
+            self._program = self._written(device, memory)
+
+    def _written(self, device: Device, memory: Memory) -> Callable[[], None]:
+        """All blocks with their scores as one program, which leaves the sums in `totals`."""
+        operations: list[Operation] = []
+        for tape, labels, target, shifted, sums in self._blocks:
+            one_hot(tape, labels, 1.0, target)
+            add_up(tape, labels, target, shifted, sums, 1.0, self._totals[:, :, : sums.shape[2]])
+            operations += device.fuse(
+                tape.operations, scratch=memory.blocks, filled=memory.constants
+            )
+        return device.program(operations)
 
     def __call__(self) -> tuple[Array, Array]:
         """Mean cross-entropy and accuracy, each (R,) in float64."""
+        if self._device is not None:
+            self._totals.fill(0)
+            self._program()
+            loss, correct = self._device.host(self._totals.sum(axis=2))
+            return loss / self._y.shape[1], correct / self._y.shape[1]
         loss, correct = np.zeros(self._replicates), np.zeros(self._replicates)
         for tape, labels, target, shifted, sums in self._blocks:
             tape.run()
@@ -80,7 +111,8 @@ def evaluate(config: Config, weights: Mapping[str, Array], x: Array, y: Array) -
 def _network(config: Config, weights: Mapping[str, Array]) -> Network:
     last = len(config.model.hidden)
     inputs, classes = weights["0.weight"].shape[1], weights[f"{last}.weight"].shape[2]
-    return network(config.model, inputs=inputs, classes=classes)
+    binary = config.training.binary
+    return network(config.model, inputs=inputs, classes=2 if binary else classes, binary=binary)
 
 
 def _tape(memory: Memory, weights: Mapping[str, Array]) -> Tape:

@@ -21,3 +21,9 @@ def generator(
     """The generator of one stream. Its numbers depend on the arguments alone."""
     key = np.random.SeedSequence([seed, replicate, purpose, epoch])
     return np.random.Generator(np.random.SFC64(key))
+
+
+def key(*, seed: int, purpose: Purpose, replicate: int = 0, epoch: int = 0) -> int:
+    """64 bits for a generator on another device, likewise."""
+    words = np.random.SeedSequence([seed, replicate, purpose, epoch]).generate_state(1, np.uint64)
+    return int(words[0])

@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from trainer.arrays import Array, Memory, library
+import numpy as np
+
+from trainer.arrays import Array, Memory
 
 Backward = Callable[[Array], Array]
 """Writes the gradient by a part's input on the tape, given the gradient by its output."""
@@ -45,7 +47,7 @@ class Tape:
         training: bool,
     ) -> None:
         first = next(iter(variables.values())).value
-        self.xp = library(first)
+        self.xp = memory.library
         self.dtype = first.dtype
         self.replicates = first.shape[0]
         self.variables = variables
@@ -84,6 +86,12 @@ class Tape:
         self.add(compare, left, right, out=holds)
         self.add(self.xp.copyto, number, holds)  # a product with a bool is slower than this
         return number
+
+    def largest(self, array: Array, axis: int, out: Array) -> None:
+        """Writes the largest numbers along an axis, which stays in `out` with length 1."""
+        # NumPy's `amax` does this with more ado; CuPy's `maximum` cannot reduce
+        function = np.maximum.reduce if self.xp is np else self.xp.amax
+        self.add(function, array, axis=axis, keepdims=True, out=out)
 
     def random_bits(self, shape: tuple[int, ...]) -> Array:
         """A view (R, …) on the random words of the step that no other part has taken."""

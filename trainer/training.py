@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,11 +10,13 @@ import numpy as np
 from trainer.arrays import Array
 from trainer.config import Config, conflicts
 from trainer.data import Data
+from trainer.device import Device
 from trainer.group import Group, Rows
 from trainer.network import Layout, Network, network
-from trainer.optimisers import OPTIMISERS
+from trainer.optimisers import OPTIMISERS, slots
 from trainer.prediction import Evaluation, stacked
 from trainer.rules import ConfigError, Problem
+from trainer.schedules import factors, follow, plateau
 from trainer.streams import Purpose, generator
 
 State = dict[str, Array]
@@ -22,6 +25,7 @@ State = dict[str, Array]
 `epoch` (): epochs completed; `sizes` (2,): input features and classes;
 `parameters` (R, P), `running` (R, S) and the optimiser's slots (R, P), flat as in `Layout`;
 `metrics.…` (R,): the values of the trial if it ended here; `seconds.…` (R,): what it took;
+on a plateau `plateau.factor`, `.best` and `.waited` (R,), see `schedules`;
 under early stopping also `stopped` (R,): the epoch of the stop or 0, `waited` (R,): epochs since
 the best, and `best.parameters`, `best.running`.
 """
@@ -44,8 +48,8 @@ class Progress:
     Attributes:
         state: what to go on from.
         epoch: epochs completed.
-        history: (E, R) for each epoch of this call: the four metrics, `learning_rate` and
-            `epoch_seconds`; NaN for replicates that have stopped.
+        history: (E, R) for each epoch of this call: the four metrics, `learning_rate` (of the
+            epoch's last step) and `epoch_seconds`; NaN for replicates that have stopped.
         metrics: (R,) each: the trial's values if it ended here. Under early stopping those of each
             replicate's best epoch. Also `parameters`, `epoch_seconds` and `predict_seconds` (the
             time to predict the validation rows once).
@@ -62,7 +66,14 @@ class Progress:
 
 
 def train(
-    config: Config, data: Data, state: State | None, until: int, *, seed: int, replicates: int
+    config: Config,
+    data: Data,
+    state: State | None,
+    until: int,
+    *,
+    seed: int,
+    replicates: int,
+    device: Device | None = None,
 ) -> Progress:
     """Trains all replicates until so many epochs are completed, or all have stopped early.
 
@@ -73,6 +84,8 @@ def train(
         until: epochs completed at the end; at most `training.epochs`.
         seed: the study's seed, the same for all trials.
         replicates: R.
+        device: the GPU to train on (`device.opened`); None trains on the processor. States are
+            the same plain arrays either way.
 
     Raises:
         ConfigError: the configuration is impossible.
@@ -80,16 +93,21 @@ def train(
     problems = conflicts(config)
     if config.model.batch_norm.name != "none" and min(len(f.y_train) for f in data.folds) == 1:
         problems.append(Problem("model.batch_norm", "must be none with one training row"))
+    if config.training.binary and data.classes != 2:
+        rule = f"must be cross_entropy with {data.classes} classes"
+        problems.append(Problem("training.loss", rule, config.training.loss.name))
     if problems:
         raise ConfigError(problems)
     inputs = data.folds[0].x_train.shape[1]
-    net = network(config.model, inputs=inputs, classes=data.classes)
+    binary = config.training.binary
+    net = network(config.model, inputs=inputs, classes=data.classes, binary=binary)
     if state is None:
         state = _start(config, net, seed=seed, replicates=replicates)
     else:
         state = {name: np.array(array) for name, array in state.items()}
-    run = _Run(config, net, data, state, min(until, config.training.epochs), seed)
-    with np.errstate(all="ignore"):  # a loss that overflows is a result: `diverged`
+    run = _Run(config, net, data, state, min(until, config.training.epochs), seed, device)
+    # a loss that overflows is a result: `diverged`
+    with np.errstate(all="ignore"), device.stream if device else nullcontext():
         return run()
 
 
@@ -99,7 +117,8 @@ def weights(config: Config, state: State) -> dict[str, Array]:
     Under early stopping the best weights of each replicate.
     """
     inputs, classes = (int(size) for size in state["sizes"])
-    net = network(config.model, inputs=inputs, classes=classes)
+    binary = config.training.binary
+    net = network(config.model, inputs=inputs, classes=classes, binary=binary)
     prefix = "best." if config.training.early_stopping else ""
     parameters = Layout(net.learned).views(state[f"{prefix}parameters"])
     return parameters | Layout(net.statistics).views(state[f"{prefix}running"])
@@ -116,8 +135,9 @@ def _start(config: Config, net: Network, *, seed: int, replicates: int) -> State
         "parameters": Layout(net.learned).draw(streams, dtype),
         "running": Layout(net.statistics).draw(streams, dtype),
     }
-    for slot in OPTIMISERS[config.training.optimizer.name].slots:
-        state[slot] = np.zeros_like(state["parameters"])
+    training, weights = config.training, Layout(net.weights).size
+    state |= slots(training.optimizer, training.learning_rate, state["parameters"], weights)
+    state |= plateau(training.schedule, replicates)
     state |= {f"metrics.{name}": np.full(replicates, np.nan) for name in METRICS}
     state |= {f"seconds.{name}": np.full(replicates, np.nan) for name in SECONDS}
     if config.training.early_stopping:
@@ -132,9 +152,16 @@ class _Run:
     """One call of `train`; moves `state` in place."""
 
     def __init__(
-        self, config: Config, net: Network, data: Data, state: State, until: int, seed: int
+        self,
+        config: Config,
+        net: Network,
+        data: Data,
+        state: State,
+        until: int,
+        seed: int,
+        device: Device | None,
     ) -> None:
-        self._config, self._net, self._data = config, net, data
+        self._config, self._net, self._data, self._device = config, net, data, device
         self._state, self._until, self._seed = state, until, seed
         self._replicates = len(state["parameters"])
         self._first = int(state["epoch"])
@@ -173,7 +200,8 @@ class _Run:
     def _groups(self) -> Iterable[list[int]]:
         """The replicates that still train, those with equally many rows together.
 
-        As many at a time as fit in the cache: deterministic, and of no influence on the bits.
+        As many at a time as fit in the cache, or on the device: of no influence on the bits of
+        the processor, and there deterministic.
         """
         by_rows: dict[tuple[int, int], list[int]] = {}
         for each in range(self._replicates):
@@ -182,7 +210,7 @@ class _Run:
                 by_rows.setdefault((len(fold.y_train), len(fold.y_val)), []).append(each)
         slots = len(OPTIMISERS[self._config.training.optimizer.name].slots)
         size = self._state["parameters"][0].nbytes * (2 + slots)
-        most = max(1, CACHE // size)
+        most = max(1, (CACHE if self._device is None else self._device.room()) // size)
         for members in by_rows.values():
             for part in np.array_split(members, -(-len(members) // most)):
                 yield [int(each) for each in part]
@@ -193,18 +221,22 @@ class _Run:
         names = ["parameters", "running", *OPTIMISERS[config.training.optimizer.name].slots]
         everyone = len(members) == self._replicates
         arrays = {name: state[name] if everyone else state[name][members] for name in names}
+        if self._device is not None:
+            arrays = {name: self._device.asarray(array) for name, array in arrays.items()}
         group, evaluation = self._prepared(members, arrays, epoch)
         first = epoch
         seconds = []
         while epoch < self._until:
             epoch += 1
             began = time.perf_counter()
-            loss, accuracy = group.train(epoch, config.training.learning_rate)
+            pace = self._factors(members, epoch, group.steps)
+            loss, accuracy = group.train(epoch, pace)
             trained = time.perf_counter()
             values = (loss, accuracy, *evaluation())
             ended = time.perf_counter()
             seconds.append((ended - began) / len(members))
-            self._record(members, epoch, values, seconds[-1])
+            rates = config.training.learning_rate * pace[-1]
+            self._record(members, epoch, values, rates, seconds[-1])
             state["seconds.predict"][members] = (ended - trained) / len(members)
             if not (np.isfinite(loss).all() and np.isfinite(values[2]).all()):
                 self._diverged = self._until = epoch  # the others need not go further
@@ -212,18 +244,20 @@ class _Run:
                 break
         state["seconds.epoch"][members] = sum(seconds) / (epoch - first)
         self._last = max(self._last, epoch)
-        if not everyone:
+        if not everyone or self._device is not None:
             for name, array in arrays.items():
-                state[name][members] = array
+                state[name][members] = self._host(array)
         return epoch
 
     def _prepared(
         self, members: list[int], arrays: dict[str, Array], epoch: int
     ) -> tuple[Group, Evaluation]:
-        dtype = arrays["parameters"].dtype
+        dtype, device = arrays["parameters"].dtype, self._device
         folds = [self._data.fold(each) for each in members]
+        x_train = [fold.x_train for fold in folds]
         rows = Rows(
-            _typed([fold.x_train for fold in folds], dtype), tuple(fold.y_train for fold in folds)
+            tuple(x_train) if device else _typed(x_train, dtype),
+            tuple(fold.y_train for fold in folds),
         )
         group = Group(
             self._net,
@@ -234,18 +268,37 @@ class _Run:
             replicates=members,
             seed=self._seed,
             epochs=self._until - epoch,
+            device=device,
         )
-        x = stacked([fold.x_val for fold in folds], dtype)
-        y = stacked([fold.y_val for fold in folds])
-        return group, Evaluation(self._net, group.weights, x, y)
+        stack = device.stacked if device else stacked
+        x = stack([fold.x_val for fold in folds], dtype)
+        y = stack([fold.y_val for fold in folds], np.dtype(np.int64))
+        return group, Evaluation(self._net, group.weights, x, y, device)
+
+    def _host(self, array: Array) -> Array:
+        return array if self._device is None else self._device.host(array)
+
+    def _factors(self, members: list[int], epoch: int, steps: int) -> Array:
+        """What the schedule makes of the learning rate in this epoch, see `Group.train`."""
+        training = self._config.training
+        found = factors(
+            training.schedule, training.warmup, epoch=epoch, steps=steps, epochs=training.epochs
+        )
+        own = self._state.get("plateau.factor")
+        return found if own is None else found * own[members]
 
     def _record(
-        self, members: list[int], epoch: int, values: Sequence[Array], seconds: float
+        self,
+        members: list[int],
+        epoch: int,
+        values: Sequence[Array],
+        rates: Array,
+        seconds: float,
     ) -> None:
         row = epoch - self._first - 1
         for name, value in zip(METRICS, values, strict=True):
             self._history[name][row, members] = value
-        self._history["learning_rate"][row, members] = self._config.training.learning_rate
+        self._history["learning_rate"][row, members] = rates
         self._history["epoch_seconds"][row, members] = seconds
 
     def _follow(
@@ -254,6 +307,10 @@ class _Run:
         """Keeps the trial's values, under early stopping the best; whether a replicate stops."""
         state, stopping = self._state, self._config.training.early_stopping
         named = dict(zip(METRICS, values, strict=True))
+        if "plateau.factor" in state:
+            for place, each in enumerate(members):
+                reached = {name: float(value[place]) for name, value in named.items()}
+                follow(self._config.training.schedule, state, each, reached)
         if stopping is None:
             for name, value in named.items():
                 state[f"metrics.{name}"][members] = value
@@ -267,7 +324,7 @@ class _Run:
                 for name, value in named.items():
                     state[f"metrics.{name}"][each] = value[place]
                 for name in ("parameters", "running"):
-                    state[f"best.{name}"][each] = arrays[name][place]
+                    state[f"best.{name}"][each] = self._host(arrays[name][place])
             else:
                 state["waited"][each] += 1
                 if state["waited"][each] >= stopping.patience:

@@ -5,7 +5,7 @@ from typing import Any
 
 from sweep.answers.results import Results
 from sweep.datasets import Datasets
-from sweep.scheduling.runner import Advanced, Link, advance, environment
+from sweep.scheduling.runner import Advanced, Link, advance
 
 
 class NotReproducible(RuntimeError):
@@ -53,7 +53,15 @@ def reproduce(results: Results, number: int, datasets: Datasets) -> Reproduction
     if not trial.metrics or not trial.epoch:
         raise NotReproducible(f"trial {number} is {trial.state} and has no result")
     config = study.config(trial.params)
-    link = Link(number, config, trial.epoch, study.search.seed, study.replicates, study.threads)
+    link = Link(
+        number,
+        config,
+        trial.epoch,
+        study.search.seed,
+        study.replicates,
+        study.threads,
+        gpu=study.resources.gpu > 0,
+    )
     outcome, _ = advance(link, datasets.data(config), None)
     if not isinstance(outcome, Advanced):
         raise NotReproducible(f"trial {number} fails now:\n{outcome.error}")
@@ -65,7 +73,7 @@ def reproduce(results: Results, number: int, datasets: Datasets) -> Reproduction
         if then is not None
     ]
     largest = max(differences, default=0.0)
-    here = environment(study.threads)
+    here = dict(outcome.environment)
     return Reproduction(
         number, largest == 0.0, trial.environment == here, largest, trial.environment, here
     )

@@ -163,6 +163,7 @@ class Loop:
                 self.study.search.seed,
                 self.study.replicates,
                 self.study.threads,
+                gpu=self.study.resources.gpu > 0,
             )
         )
 

@@ -22,6 +22,7 @@ from sweep.scheduling.runner import (
     advance,
 )
 from sweep.spec.fields import Resources
+from trainer.device import DeviceError, installed
 from trainer.training import State
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -46,6 +47,11 @@ class RayRunner:
         import ray
 
         self._resources = resources
+        if resources.gpu and address is None:
+            try:
+                installed()
+            except DeviceError as error:
+                raise RayUnavailable(f"resources.gpu: {error}") from error
         try:
             if address is None:
                 ray.init(

@@ -19,6 +19,7 @@ from threadpoolctl import ThreadpoolController
 
 from trainer.config import Config
 from trainer.data import Data
+from trainer.device import opened
 from trainer.rules import build
 from trainer.training import State, train
 
@@ -27,7 +28,8 @@ from trainer.training import State, train
 class Link:
     """What to train: a trial's plain configuration, up to `until` completed epochs.
 
-    `threads` is how many BLAS may use: part of the link, because the bits depend on it.
+    `threads` is how many BLAS may use, `gpu` whether it trains on a graphics card: parts of the
+    link, because the bits depend on them.
     """
 
     number: int
@@ -36,6 +38,7 @@ class Link:
     seed: int
     replicates: int
     threads: int = 1
+    gpu: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,9 +131,16 @@ def advance(link: Link, data: Data, state: State | None) -> tuple[Advanced | Rai
     started = time.perf_counter()
     try:
         config = build(Config, link.config)
+        device = opened() if link.gpu else None
         with _pools().limit(limits=link.threads):
             progress = train(
-                config, data, state, link.until, seed=link.seed, replicates=link.replicates
+                config,
+                data,
+                state,
+                link.until,
+                seed=link.seed,
+                replicates=link.replicates,
+                device=device,
             )
     except Exception:
         return Raised(link.number, traceback.format_exc()), state
@@ -142,7 +152,7 @@ def advance(link: Link, data: Data, state: State | None) -> tuple[Advanced | Rai
         progress.diverged,
         progress.finished,
         time.perf_counter() - started,
-        environment(link.threads),
+        environment(link.threads) | ({"gpu": device.card} if device else {}),
     )
     return outcome, progress.state
 

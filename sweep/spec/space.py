@@ -26,6 +26,7 @@ from trainer.rules import (
     join,
     named,
     read,
+    read_settings,
     settings,
 )
 
@@ -88,6 +89,8 @@ Suggest = Callable[[Parameter], Scalar]
 
 def distribution(rule: Rule, found: Any, path: str, problems: list[Problem]) -> Any:
     """Reads a distribution in the place of a value: a special reader for `trainer.rules.read`."""
+    if isinstance(rule, Section) and rule.shorthand is not None and not _is_choose(found):
+        return _read_short(rule, rule.shorthand, found, path, problems)
     if not isinstance(found, dict) or not ({"low", "high", "choose"} & set(found)):
         return UNREAD
     if "choose" in found:
@@ -95,12 +98,30 @@ def distribution(rule: Rule, found: Any, path: str, problems: list[Problem]) -> 
     match rule:
         case Real() | Integer():
             return _read_range(rule, found, path, problems)
-        case Section(shorthand=str(name)):
-            return read(rule, {name: found}, path, problems, distribution)
         case Section() | Optional():
             return UNREAD
     problems.append(Problem(path, "is not a number, so it takes {choose: [...]}", found))
     return found
+
+
+def _is_choose(found: Any) -> bool:
+    return isinstance(found, dict) and "choose" in found
+
+
+def _read_short(
+    rule: Section, shorthand: str, found: Any, path: str, problems: list[Problem]
+) -> Any:
+    """A section whose shorthand goes by the section's own path, however it is written."""
+    if found is None:
+        found = {}
+    elif not isinstance(found, dict) or {"low", "high"} & set(found):
+        found = {shorthand: found}
+    rest = {name: value for name, value in found.items() if name != shorthand}
+    values = read_settings(settings(rule.of), rest, path, problems, distribution)
+    if shorthand in found:
+        own = settings(rule.of)[shorthand].rule
+        values[shorthand] = read(own, found[shorthand], path, problems, distribution)
+    return values
 
 
 def _read_range(rule: Real | Integer, found: Any, path: str, problems: list[Problem]) -> Any:
@@ -264,7 +285,8 @@ def _products(parts: list[Any]) -> Iterator[dict[str, Scalar]]:
 def flatten(rule: Rule, tree: Any, path: str = "") -> dict[str, Scalar]:
     """The plain values under a rule as one level: dotted paths to scalars, lists as compact YAML.
 
-    A chosen technique is its name; its parameters follow below that name.
+    A chosen technique is its name; its parameters follow below that name. What a section's
+    shorthand stands for goes by the section's own path.
     """
     return dict(_flat(rule, tree, path))
 
@@ -273,7 +295,8 @@ def _flat(rule: Rule, tree: Any, path: str) -> Iterator[tuple[str, Scalar]]:
     match rule:
         case Section():
             for name, entry in settings(rule.of).items():
-                yield from _flat(entry.rule, tree[name], join(path, name))
+                below = path if name == rule.shorthand else join(path, name)
+                yield from _flat(entry.rule, tree[name], below)
         case Choice():
             chosen, given = named(tree)
             yield path, chosen

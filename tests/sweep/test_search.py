@@ -107,7 +107,7 @@ def test_a_trial_carries_its_configuration(folder: Folder) -> None:
     trial = start(folder.search())
     assert trial.state is State.RUNNING
     assert trial.config == folder.study.config(trial.params)
-    assert trial.config["model"]["dropout"] == trial.params["model.dropout"]
+    assert trial.config["model"]["dropout"]["rate"] == trial.params["model.dropout"]
 
 
 def test_starts_reports_and_ends_reach_the_storage(folder: Folder) -> None:

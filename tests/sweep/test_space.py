@@ -181,8 +181,12 @@ def test_a_range_within_a_choice() -> None:
 def test_a_distribution_of_a_shorthand() -> None:
     rule = Section(Dropout, shorthand="rate")
     assert template(rule, {"low": 0, "high": 0.5}) == {
-        "rate": Range("x.rate", 0.0, 0.5),
+        "rate": Range("x", 0.0, 0.5),
         "each": False,
+    }
+    assert template(rule, {"rate": {"low": 0, "high": 0.5}, "each": {"choose": [True, False]}}) == {
+        "rate": Range("x", 0.0, 0.5),
+        "each": Choose("x.each", (True, False), (True, False)),
     }
     found = template(rule, {"choose": [0.1, {"rate": 0.2, "each": True}]})
     assert resolve(found, chosen({"x": 0.1})) == {"rate": 0.1, "each": False}
@@ -327,6 +331,9 @@ def test_a_flat_configuration() -> None:
     assert flat["model.hidden"] == "[3, 4]"
     assert flat["model.activation"] == "elu"
     assert flat["model.activation.elu.alpha"] == 0.5
+    assert flat["model.dropout"] == 0
+    assert flat["model.dropout.kind"] == "inverted"
+    assert "model.dropout.rate" not in flat
     assert flat["training.early_stopping.patience"] == 2
     assert flat["training.early_stopping.monitor"] == "val_loss"
     assert flat["training.epochs"] == 27

@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -11,7 +12,12 @@ from sweep.spec import space
 from sweep.spec.study import MOST_POINTS, Study, check
 from sweep.spec.study_file import compact, load, parse
 from trainer.config import Config, conflicts
+from trainer.data import Data, Fold
+from trainer.dropout import KINDS
+from trainer.optimisers import OPTIMISERS
 from trainer.rules import ConfigError, Problem, build, read_settings, settings
+from trainer.schedules import SCHEDULES
+from trainer.training import train
 
 MakeStudy = Callable[..., Study]
 STUDIES = Path(__file__).parents[2] / "studies"
@@ -65,7 +71,50 @@ def test_the_default_study(digits: dict[str, Any]) -> None:
     config = study.config(chosen)
     assert config["model"]["activation"] == {"elu": {"alpha": 0.5}}
     assert config["training"]["learning_rate"] == 0.01
-    assert build(Config, config).model.dropout == 0.25
+    assert build(Config, config).model.dropout.rate == 0.25
+
+
+def test_every_technique_of_training_is_a_choice() -> None:
+    """What a study may search over, and that each choice can be trained."""
+    choices = {
+        "optimizer": [*OPTIMISERS],
+        "schedule": [
+            *sorted(SCHEDULES.keys() - {"step"}),
+            {"step": {"factor": {"low": 0.1, "high": 0.9}}},
+        ],
+        "warmup": [0, 0.5],
+        "loss": ["cross_entropy", "binary_cross_entropy"],
+        "label_smoothing": [0, 0.1],
+        "l1": [0, 0.01],
+        "l2": [0, 0.01],
+        "max_norm": [None, 1.0],
+        "clip_value": [None, 0.1],
+        "clip_norm": [None, 1.0],
+    }
+    drop = {"rate": {"low": 0, "high": 0.5}, "kind": {"choose": [*KINDS]}, "input": 0.1}
+    study = check(
+        {
+            "name": "a",
+            "model": {"hidden": [3], "dropout": {"choose": [0.2, drop]}},
+            "training": {"epochs": 1}
+            | {name: {"choose": options} for name, options in choices.items()},
+        }
+    )
+    names = {each.name for each in study.parameters()}
+    assert names >= {f"training.{name}" for name in choices}
+    assert names >= {"model.dropout", "training.schedule.step.factor"}
+    chance = np.random.default_rng(0)
+    x, y = chance.standard_normal((20, 4), np.float32), chance.integers(0, 2, 20)
+
+    def suggest(parameter: space.Parameter) -> space.Scalar:
+        if isinstance(parameter, space.Range):
+            return float(chance.uniform(parameter.low, parameter.high))
+        return parameter.labels[chance.integers(len(parameter.labels))]
+
+    for _ in range(40):
+        config = build(Config, space.resolve(study.template, suggest))
+        progress = train(config, Data((Fold(x, y, x, y),), 2), None, 1, seed=0, replicates=2)
+        assert np.isfinite(progress.metrics["val_loss"]).all()
 
 
 @pytest.mark.parametrize("path", sorted(STUDIES.glob("*.yaml")), ids=lambda path: path.stem)

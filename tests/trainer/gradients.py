@@ -17,9 +17,17 @@ STEP = 1e-6
 class Problem:
     """The loss of a net with every part fixed, and its gradient by all parameters (R, P)."""
 
-    def __init__(self, model: dict[str, Any], *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        model: dict[str, Any],
+        *,
+        seed: int = 0,
+        smoothing: float = 0.0,
+        binary: bool = False,
+    ) -> None:
         generator = np.random.default_rng(seed)
-        net = network(config(model).model, inputs=INPUTS, classes=CLASSES)
+        classes = 2 if binary else CLASSES
+        net = network(config(model).model, inputs=INPUTS, classes=classes, binary=binary)
         layout, statistics = Layout(net.learned), Layout(net.statistics)
         # far enough from the starts (β = 0, equal slopes) that every term counts
         self.theta = layout.draw([np.random.default_rng(r) for r in range(REPLICATES)], float)
@@ -37,19 +45,21 @@ class Problem:
             training=True,
         )
         x = generator.standard_normal((REPLICATES, ROWS, INPUTS))
-        labels = generator.integers(0, CLASSES, (REPLICATES, ROWS))
+        labels = generator.integers(0, classes, (REPLICATES, ROWS))
         scores, backward = net.write(self.tape, x)
         self._target = np.zeros(scores.shape)
         targets(labels, 1 / ROWS, self._target)
         self._shifted, self._sums = np.zeros(scores.shape), np.zeros((REPLICATES, 1, ROWS))
-        backward(cross_entropy(self.tape, scores, self._target, self._shifted, self._sums))
+        left = (self.tape, scores, self._target, self._shifted, self._sums)
+        backward(cross_entropy(*left, smoothing=smoothing))
+        self._smooth = (1 - smoothing) * self._target + smoothing / classes / ROWS
 
     def loss(self, theta: np.ndarray) -> float:
         """The mean cross-entropy, summed over replicates."""
         self.theta[:] = theta
         self.tape.run()
         logs = np.log(self._sums / ROWS) - self._shifted
-        return float((logs * self._target).sum())
+        return float((logs * self._smooth).sum())
 
 
 def error(problem: Problem, *, scale: float = 1.0, seed: int = 1) -> float:

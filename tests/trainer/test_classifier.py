@@ -1,5 +1,6 @@
 import inspect
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,15 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tests.trainer.conftest import config
-from trainer.classifier import PARAMETERS, Classifier
+from trainer.classifier import Classifier
+from trainer.config import Model, Training
 from trainer.data import Data, Fold
 from trainer.prediction import predict_proba
 from trainer.preprocessing import transform
-from trainer.rules import ConfigError
+from trainer.rules import ConfigError, settings
 from trainer.training import train, weights
 
+README = Path(__file__).parents[2] / "README.md"
 DIGITS, LABELS = load_digits(return_X_y=True)
 TRAIN, TEST = slice(0, 1200), slice(1200, None)
 
@@ -36,11 +39,13 @@ def test_scikit_learns_own_checks(estimator: Any, check: Any) -> None:
 
 
 def test_its_parameters_are_those_of_the_configuration() -> None:
-    given = inspect.signature(Classifier).parameters
-    assert {name: each.default for name, each in given.items()} == {
-        name: each.default for name, each in PARAMETERS.items()
-    }
-    assert list(given) == list(PARAMETERS)
+    own = {"preprocess", "validation", "random_state"}
+    expected = {*settings(Model), *settings(Training), *own}
+    assert set(inspect.signature(Classifier).parameters) == expected
+    made = Classifier(dropout=0.3).get_params()
+    assert (made["dropout"], made["hidden"], made["early_stopping"]) == (0.3, (64, 64), None)
+    with pytest.raises(TypeError, match=r"no parameter droput \(did you mean dropout\?\)"):
+        Classifier(droput=0.3)
 
 
 @pytest.mark.parametrize("batch_norm", ["none", "before", "after"])
@@ -73,6 +78,15 @@ def test_learns_digits_whatever_their_names() -> None:
     odds = made.predict_proba(DIGITS[TEST])
     assert odds.shape == (597, 10)
     np.testing.assert_allclose(odds.sum(axis=1), 1)
+
+
+def test_the_readme_shows_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+    section = README.read_text(encoding="utf-8").partition("## The trainer as a library")[2]
+    _, code, _, output, *_ = section.split("```")
+    exec(code.removeprefix("python"), {})  # noqa: S102
+    said, shown = capsys.readouterr().out.split(), output.split()
+    assert said[:-1] == shown[:-1]
+    assert float(said[-1]) == pytest.approx(float(shown[-1]), abs=0.02)  # BLAS libraries differ
 
 
 def test_a_pickle_predicts_the_same() -> None:
@@ -122,7 +136,7 @@ def test_searches_set_numbers_of_numpys() -> None:
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"dropout": 1.5}, r"^dropout: must lie in \[0, 1\), got 1.5$"),
+        ({"dropout": 1.5}, r"^dropout.rate: must lie in \[0, 1\), got 1.5$"),
         ({"hidden": 64}, r"^hidden: must be a list, got 64$"),
         ({"hidden": (0,)}, r"^hidden\.0: must be at least 1, got 0$"),
         ({"activation": "rleu"}, r"^activation: must be one of .* \(did you mean relu\?\)"),

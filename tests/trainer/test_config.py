@@ -16,6 +16,16 @@ def test_defaults() -> None:
     assert check(Config, {"training": {"early_stopping": {}}}).training.early_stopping is not None
 
 
+def test_a_rate_alone_is_dropout() -> None:
+    short, long = (check(Config, {"model": {"dropout": d}}).model for d in (0.3, {"rate": 0.3}))
+    assert short == long
+    assert (short.dropout.rate, short.dropout.kind.name, short.dropout.input) == (
+        0.3,
+        "inverted",
+        0,
+    )
+
+
 @pytest.mark.parametrize(
     ("found", "message"),
     [
@@ -24,7 +34,14 @@ def test_defaults() -> None:
             {"model": {"activation": {"maxout": {"pieces": 1}}}},
             "model.activation.maxout.pieces: must be at least 2, got 1",
         ),
-        ({"model": {"dropout": 1.0}}, r"model.dropout: must lie in \[0, 1\), got 1.0"),
+        ({"model": {"dropout": 1.0}}, r"model.dropout.rate: must lie in \[0, 1\), got 1.0"),
+        ({"model": {"dropout": {"kind": "gauss"}}}, "model.dropout.kind: must be one of inverted"),
+        ({"training": {"max_norm": 0}}, "training.max_norm: must be above 0, got 0"),
+        ({"training": {"label_smoothing": 1}}, r"training.label_smoothing: must lie in \[0, 1\)"),
+        (
+            {"training": {"schedule": {"step": {"factor": 0}}}},
+            r"training.schedule.step.factor: must lie in \(0, 1\], got 0",
+        ),
         ({"model": {"hidden": [0]}}, "model.hidden.0: must be at least 1"),
         ({"training": {"learning_rate": 0}}, "training.learning_rate: must be above 0"),
         ({"training": {"batch_size": 2.5}}, "training.batch_size: must be a whole number"),

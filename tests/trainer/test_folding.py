@@ -57,11 +57,24 @@ def test_predicts_the_same(activation: Any, batch_norm: Any) -> None:
         np.testing.assert_array_equal(array, before[name])
 
 
+@pytest.mark.parametrize("where", ["all", "before_bn", "after_last_bn"])
+@pytest.mark.parametrize("batch_norm", ["none", "before", "after"])
+def test_the_factors_of_vanilla_dropout(batch_norm: str, where: str) -> None:
+    dropout = {"rate": 0.3, "kind": "vanilla", "where": where, "input": 0.2}
+    model = {"activation": "tanh", "batch_norm": batch_norm, "dropout": dropout}
+    cfg = config(model, precision="float64")
+    weights = drawn(cfg)
+    plain, folded = fold(cfg, weights)
+    np.testing.assert_allclose(
+        predict_proba(plain, folded, x()), predict_proba(cfg, weights, x()), rtol=1e-9
+    )
+
+
 @pytest.mark.parametrize("batch_norm", ["none", "before", "after"])
 def test_nothing_of_batch_norm_and_dropout_is_left(batch_norm: str) -> None:
     cfg = config({"batch_norm": batch_norm, "dropout": 0.3})
     plain, folded = fold(cfg, drawn(cfg))
-    assert (plain.model.batch_norm.name, plain.model.dropout) == ("none", 0)
+    assert (plain.model.batch_norm.name, plain.model.dropout.rate) == ("none", 0)
     net = network(plain.model, inputs=6, classes=3)
     assert {name: array.shape[1:] for name, array in folded.items()} == {
         name: start.shape for name, start in net.learned.items()

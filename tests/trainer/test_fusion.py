@@ -46,32 +46,29 @@ def numbers(*shape: int, seed: int = 0) -> Array:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
+def check_loops(cfg: Config, monkeypatch: pytest.MonkeyPatch, replicates: int = 2) -> None:
+    """A whole training gives the same bits fused and not."""
+    data = Data((fold(11, features=3),), 3)
+    monkeypatch.setattr("trainer.group.FUSION_COST", 0)
+    monkeypatch.setattr(kernels, "compiled", interpreted)
+
+    def trained(available: bool) -> Progress:
+        monkeypatch.setattr(kernels, "available", lambda: available)
+        return train(cfg, data, None, 2, seed=0, replicates=replicates)
+
+    plain, other = trained(available=False), trained(available=True)
+    assert_same(plain.state, other.state)
+    assert_same(plain.history, other.history)
+
+
 class TestTraining:
-    """Whole trainings, fused and not."""
-
-    @pytest.fixture(autouse=True)
-    def _worthwhile(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("trainer.group.FUSION_COST", 0)
-        monkeypatch.setattr(kernels, "compiled", interpreted)
-
-    def check(self, cfg: Config, monkeypatch: pytest.MonkeyPatch, replicates: int = 2) -> None:
-        data = Data((fold(11, features=3),), 3)
-
-        def trained(available: bool) -> Progress:
-            monkeypatch.setattr(kernels, "available", lambda: available)
-            return train(cfg, data, None, 2, seed=0, replicates=replicates)
-
-        plain, other = trained(available=False), trained(available=True)
-        assert_same(plain.state, other.state)
-        assert_same(plain.history, other.history)
-
     @pytest.mark.parametrize("place", ["none", "before", "after"])
     @pytest.mark.parametrize("activation", ACTIVATION_CASES, ids=str)
     def test_every_activation(
         self, activation: Any, place: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         model = {"hidden": [3, 2], "activation": activation, "batch_norm": place, "dropout": 0.3}
-        self.check(config(model, batch_size=4), monkeypatch)
+        check_loops(config(model, batch_size=4), monkeypatch)
 
     @pytest.mark.parametrize("precision", ["float32", "float64"])
     @pytest.mark.parametrize("optimizer", OPTIMISERS)
@@ -79,12 +76,12 @@ class TestTraining:
         self, optimizer: str, precision: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         cfg = config({"hidden": [3]}, optimizer=optimizer, precision=precision, batch_size=4)
-        self.check(cfg, monkeypatch, replicates=1)
+        check_loops(cfg, monkeypatch, replicates=1)
 
     @pytest.mark.parametrize("hidden", [[], [1], [1, 2, 1]])
     def test_narrow_nets(self, hidden: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
         model = {"hidden": hidden, "batch_norm": "before"}
-        self.check(config(model, batch_size=3), monkeypatch, replicates=3)
+        check_loops(config(model, batch_size=3), monkeypatch, replicates=3)
 
 
 def test_a_chain_becomes_one_loop_that_skips_scratch() -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from tests.trainer.gradients import Problem, error
 from trainer.activations import ACTIVATIONS
+from trainer.dropout import KINDS
 
 TOLERANCE = 1e-6
 
@@ -25,9 +26,30 @@ def test_gradient_agrees_with_differences(activation: Any, place: str, dropout: 
     assert error(problem) < TOLERANCE
 
 
+@pytest.mark.parametrize("where", ["all", "before_bn", "after_last_bn"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("place", ["none", "before", "after"])
+@pytest.mark.parametrize("activation", ["prelu", {"maxout": {"pieces": 2}}], ids=str)
+def test_gradient_under_every_dropout(activation: Any, place: str, kind: str, where: str) -> None:
+    dropout = {"rate": 0.4, "kind": kind, "where": where, "input": 0.2}
+    problem = Problem({"activation": activation, "batch_norm": place, "dropout": dropout})
+    assert error(problem) < TOLERANCE
+    assert error(problem, scale=1.001) > 9e-4
+
+
 @pytest.mark.parametrize("activation", ACTIVATION_CASES, ids=str)
 def test_a_gradient_wrong_by_a_thousandth_fails(activation: Any) -> None:
     assert error(Problem({"activation": activation, "batch_norm": "after"}), scale=1.001) > 9e-4
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("hidden", [[], [7, 5]])
+def test_gradient_of_every_loss(hidden: list[int], binary: bool, smoothing: float) -> None:
+    model = {"hidden": hidden, "activation": "tanh"}
+    problem = Problem(model, binary=binary, smoothing=smoothing)
+    assert error(problem) < TOLERANCE
+    assert error(problem, scale=1.001) > 9e-4
 
 
 @pytest.mark.parametrize("hidden", [[], [3], [4, 1, 5]])

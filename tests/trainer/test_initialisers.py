@@ -20,6 +20,7 @@ CASES: list[tuple[Any, Any, float]] = [  # scheme, activation, standard deviatio
     ("he_normal", "relu", math.sqrt(2 / IN)),
     ("he_uniform", "relu", math.sqrt(2 / IN)),
     ("he_normal", {"leaky_relu": {"alpha": 0.9}}, math.sqrt(2 / (1.81 * IN))),
+    ("he_uniform", {"prelu": {"initial": 0.5}}, math.sqrt(2 / (1.25 * IN))),
     ("book_normal", "sigmoid", math.sqrt(2 / (IN + OUT))),
     ("book_normal", "tanh", 4 * math.sqrt(2 / (IN + OUT))),
     ("book_uniform", "tanh", 4 * math.sqrt(2 / (IN + OUT))),

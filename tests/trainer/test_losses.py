@@ -1,11 +1,14 @@
 import numpy as np
 
 from trainer.arrays import Memory
+from trainer.layers import against_zero
 from trainer.losses import cross_entropy, score, targets
 from trainer.tape import Tape, Variable
 
 
-def ran(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def ran(
+    scores: np.ndarray, labels: np.ndarray, smoothing: float = 0.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Gradient, summed losses and right answers for scores (R, K, N) and labels (R, N)."""
     replicates, _, rows = scores.shape
     nothing = np.zeros((replicates, 0), scores.dtype)
@@ -13,7 +16,7 @@ def ran(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     target, shifted = np.empty_like(scores), np.empty_like(scores)
     sums = np.empty((replicates, 1, rows), scores.dtype)
     targets(labels, 1 / rows, target)
-    gradient = cross_entropy(tape, scores, target, shifted, sums)
+    gradient = cross_entropy(tape, scores, target, shifted, sums, smoothing=smoothing)
     tape.run()
     return gradient, *score(labels, target, shifted, sums)
 
@@ -27,6 +30,38 @@ def test_against_the_plain_formula() -> None:
     np.testing.assert_allclose(gradient, (odds - hot) / 7, atol=1e-15)
     np.testing.assert_allclose(losses, -np.log((odds * hot).sum(axis=1)).sum(axis=1))
     np.testing.assert_array_equal(correct, (scores.argmax(axis=1) == labels).sum(axis=1))
+
+
+def test_smoothed_labels() -> None:
+    """They change the gradient, not the loss that is reported."""
+    generator = np.random.default_rng(0)
+    scores, labels = generator.normal(0, 3, (2, 5, 7)), generator.integers(0, 5, (2, 7))
+    odds = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    smooth = 0.7 * np.eye(5)[labels].swapaxes(1, 2) + 0.3 / 5
+    gradient, losses, correct = ran(scores, labels, 0.3)
+    np.testing.assert_allclose(gradient, (odds - smooth) / 7, atol=1e-15)
+    _, plain, same = ran(scores, labels)
+    np.testing.assert_array_equal(losses, plain)
+    np.testing.assert_array_equal(correct, same)
+
+
+def test_two_classes_against_zero_are_a_sigmoid() -> None:
+    """Scores, losses and gradients of one sigmoid with binary cross-entropy."""
+    generator = np.random.default_rng(0)
+    z, y = generator.normal(0, 5, (2, 9, 1)), generator.integers(0, 2, (2, 9))
+    nothing = np.zeros((2, 0))
+    tape = Tape(Memory(), variables={"": Variable(nothing, nothing)}, running={}, training=True)
+    scores, backward = against_zero().write(tape, z)
+    scores = scores.swapaxes(1, 2)
+    target, shifted, sums = np.empty((2, 2, 9)), np.empty((2, 2, 9)), np.empty((2, 1, 9))
+    targets(y, 1 / 9, target)
+    dz = backward(cross_entropy(tape, scores, target, shifted, sums).swapaxes(1, 2))
+    tape.run()
+    p = 1 / (1 + np.exp(-z[:, :, 0]))
+    np.testing.assert_allclose(dz[:, :, 0], (p - y) / 9, atol=1e-15)
+    losses, correct = score(y, target, shifted, sums)
+    np.testing.assert_allclose(losses, -(y * np.log(p) + (1 - y) * np.log(1 - p)).sum(axis=1))
+    np.testing.assert_array_equal(correct, ((p > 0.5) == y).sum(axis=1))
 
 
 def test_huge_scores_stay_finite() -> None:
