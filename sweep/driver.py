@@ -76,8 +76,11 @@ def run(
     checked = check(values)
     place = workspace(folder)
     target = place.study(checked.name)
-    if target.file.exists() and load(target.file) != checked.values:
-        rule = f"is the name of another study in {place.path}; choose another with --name"
+    if target.file.exists() and check(load(target.file)).text != checked.text:
+        rule = (
+            f"is the name of another study in {place.path}; choose another with --name, "
+            "or change the number of trials with resume NAME --trials"
+        )
         raise ConfigError([Problem("name", rule, checked.name)])
     datasets = Datasets(checked, allow_code)
     place.prepare(target)
@@ -134,16 +137,15 @@ def _held(
     """Runs a study while holding it, and reads its results when it has been let go."""
     started = time.monotonic()
     wishes = Wishes(folder.wishes)
-    with wishes.heard():
-        with folder.held():
-            fresh = not folder.file.exists()
-            if fresh or load(folder.file) != study.values:
-                folder.create(study.text)
-            try:
-                ending = Session(study, place, folder, datasets, wishes).run(*options)
-            except RayUnavailable:
-                if fresh:
-                    folder.discard()
-                raise
-        seconds = time.monotonic() - started
-        return Finished(read(folder), wishes.interrupts() > 0, seconds, ending)
+    with folder.held(), wishes.heard():
+        fresh = not folder.file.exists()
+        if fresh or load(folder.file) != study.values:
+            folder.create(study.text)
+        try:
+            ending = Session(study, place, folder, datasets, wishes).run(*options)
+        except RayUnavailable:
+            if fresh:
+                folder.discard()
+            raise
+    seconds = time.monotonic() - started
+    return Finished(read(folder), wishes.interrupts() > 0, seconds, ending)

@@ -63,11 +63,14 @@ class Session:
     def run(self, factory: RunnerFactory, address: str | None, quiet: bool) -> Ending:
         """Runs the trials that are wanted, then looks at the winner, then waits for MLflow."""
         with closing(Outbox(self._folder.outbox)) as outbox:
-            if not self._search.wanted and outbox.backlog().empty:
+            if not self._search.wanted and outbox.concluded() and outbox.backlog().empty:
                 return Ending()
             runner = failure = None
             if self._search.wanted:
                 runner = factory(self._datasets, self._study.resources, address)
+            if runner is not None and self._wishes.interrupts():
+                runner.close()
+                return Ending()
             outbox.add(SweepStarted(self._study.question, self._study.text, _now(), provenance()))
             recording = Recording(
                 outbox,

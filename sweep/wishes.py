@@ -62,5 +62,5 @@ class Wishes:
             subject = path.name.partition("-")[0]
             if subject == SWEEP:
                 self._interrupted()
-            else:
+            elif subject.isdecimal():
                 self._trials.append(int(subject))

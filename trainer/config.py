@@ -52,7 +52,9 @@ class Dropout:
 class Model:
     """A multilayer perceptron."""
 
-    hidden: tuple[int, ...] = setting((64, 64), Items(Integer(1)), "units of each hidden layer")
+    hidden: tuple[int, ...] = setting(
+        (64, 64), Items(Integer(1, 1_000_000)), "units of each hidden layer"
+    )
     activation: Technique = setting(
         "relu",
         Choice({name: entry.parameters for name, entry in ACTIVATIONS.items()}),
@@ -87,7 +89,7 @@ class EarlyStopping:
 class Training:
     """How the net is trained."""
 
-    epochs: int = setting(27, Integer(1), "passes over the training data")
+    epochs: int = setting(27, Integer(1, 1_000_000), "passes over the training data")
     batch_size: int = setting(64, Integer(1), "rows in a mini-batch")
     optimizer: Technique = setting(
         "adam",
@@ -147,4 +149,7 @@ def conflicts(config: Config) -> list[Problem]:
     if config.model.batch_norm.name != "none" and config.training.batch_size == 1:
         rule = f"must be at least 2 with model.batch_norm {config.model.batch_norm.name}"
         found.append(Problem("training.batch_size", rule, config.training.batch_size))
+    if config.training.optimizer.name == "ftrl" and config.training.l1 > 0:
+        rule = "must be 0 with training.optimizer ftrl, which has an l1 of its own"
+        found.append(Problem("training.l1", rule, config.training.l1))
     return found

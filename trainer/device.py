@@ -39,7 +39,7 @@ def opened() -> "Device":
     """
     installed()
     import cupy
-    from cuda import pathfinder  # type: ignore[import-untyped]
+    from cuda import pathfinder
 
     try:
         if not cupy.cuda.runtime.getDeviceCount():

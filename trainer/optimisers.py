@@ -5,6 +5,7 @@ enough for the cache; all numbers that change from step to step are in `scalars`
 sets before the step. In the formulas η is the learning rate, g the gradient, t = 1, 2, … the step.
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,7 +45,7 @@ class Pace:
         rate: the learning rate of the configuration.
         factors: what the schedule makes of it, step by step: (n, 1), or (n, R) where replicates
             differ.
-        steps: t = 1, 2, … (n, 1).
+        steps: t = 1, 2, … (n, 1), as floating point numbers.
     """
 
     rate: float
@@ -188,8 +189,8 @@ def _root(technique: Technique, pace: Pace) -> Array:
 
 def _adam_scalars(technique: Technique, pace: Pace) -> tuple[Array, ...]:
     beta1, root = technique["beta1"], _root(technique, pace)
-    rate = pace.rates * (1 - beta1) / (1 - beta1**pace.steps) / root
-    return rate, technique["epsilon"] / root
+    whole = pace.rate * (1 - beta1)
+    return whole * pace.factors / ((1 - beta1**pace.steps) * root), technique["epsilon"] / root
 
 
 def _adamw(tape: Tape, technique: Technique, piece: Piece, scalars: Sequence[Array]) -> None:
@@ -216,16 +217,20 @@ def _nadam(tape: Tape, technique: Technique, piece: Piece, scalars: Sequence[Arr
 
 
 def _nadam_scalars(technique: Technique, pace: Pace) -> tuple[Array, ...]:
-    """With μᵢ = β₁(1 - 0.96^(iψ)/2): a = η(1-μₜ)/(1-Π₁ᵗμᵢ), b = η(1-β₁)μₜ₊₁/(1-Π₁ᵗ⁺¹μᵢ)."""
+    """With Πₜ = μ₁…μₜ: a = η(1-μₜ)/(1-Πₜ), b = η(1-β₁)μₜ₊₁/(1-Πₜ₊₁)."""
     beta1, root = technique["beta1"], _root(technique, pace)
-    last, count = int(pace.steps[-1, 0]), len(pace.steps)
-    fade = 0.96 ** (np.arange(1, last + 2)[:, None] * technique["momentum_decay"])
-    mu = beta1 * (1 - fade / 2)
-    rest = 1 - np.cumprod(mu, axis=0)
-    now, after = slice(last - count, last), slice(last - count + 1, last + 1)
-    rate = pace.rates * (1 - mu[now]) / rest[now] / root
-    share = pace.rates * (1 - beta1) * mu[after] / rest[after] / root
+    now = pace.steps.astype(int)
+    mu, rest = _warming(beta1, technique["momentum_decay"], 1 << int(now[-1, 0] + 1).bit_length())
+    rate = pace.rates * (1 - mu[now]) / (rest[now] * root)
+    share = pace.rates * (1 - beta1) * mu[now + 1] / (rest[now + 1] * root)
     return rate, share, technique["epsilon"] / root
+
+
+@functools.lru_cache(maxsize=4)
+def _warming(beta1: float, decay: float, count: int) -> tuple[Array, Array]:
+    """μₜ = β₁(1 - 0.96^(tψ)/2), the momentum of step t, and 1 - μ₁…μₜ, for t < count."""
+    mu = beta1 * (1 - 0.96 ** (np.arange(count) * decay) / 2)
+    return mu, 1 - np.concatenate([[1.0], np.cumprod(mu[1:])])
 
 
 def _ftrl(tape: Tape, technique: Technique, piece: Piece, scalars: Sequence[Array]) -> None:

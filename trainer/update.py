@@ -83,7 +83,7 @@ class Update:
 
     def _values(self, factors: Array, step: int) -> tuple[Array, ...]:
         """The optimiser's scalars, and with L1 its threshold ηλ."""
-        steps = np.arange(step, step + len(factors))[:, None]
+        steps = np.arange(step, step + len(factors), dtype=float)[:, None]
         pace = Pace(self._training.learning_rate, factors, steps)
         found = self._optimiser.scalars(self._training.optimizer, pace)
         return (*found, pace.rates * self._training.l1) if self._training.l1 else found

@@ -1,5 +1,6 @@
 """What a person sees at the end of a sweep, and of `show` and `list`."""
 
+import shlex
 from typing import Any
 
 from rich.console import Console
@@ -41,7 +42,7 @@ def summary(results: Results, seconds: float | None, folder: str | None) -> None
             f"test accuracy of the winner (#{results.best.number}): "
             f"{spread(test['values'])} over {len(test['values'])} replicates"
         )
-    where = f" --workspace {folder}" if folder else ""
+    where = f" --workspace {shlex.quote(folder)}" if folder else ""
     console.print(f"more:  python -m sweep show {study.name}{where}", markup=False, soft_wrap=True)
     console.print(f"       python -m sweep ui {study.name}{where}", markup=False, soft_wrap=True)
 

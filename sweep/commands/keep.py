@@ -104,6 +104,7 @@ def delete(name: str, yes: bool, folder: str | None) -> None:
     Example:
       python -m sweep delete digits
     """
+    from sweep.recording.outbox import Outbox
     from sweep.workspace import workspace
 
     with told():
@@ -113,11 +114,22 @@ def delete(name: str, yes: bool, folder: str | None) -> None:
         raise Mistake(f"study {name!r} is in use; stop it first", IN_USE)
     if not yes:
         click.confirm(f"Delete study {name!r} in {study.path} and its runs in MLflow?", abort=True)
-    from sweep.recording import tracking
+    if study.outbox.exists():
+        with closing(Outbox(study.outbox)) as outbox:
+            experiment, runs = outbox.fact("experiment_id"), outbox.run_ids()
+            elsewhere = bool(runs) and not outbox.aims_at(place.tracking_uri)
+            store = outbox.fact("tracking_uri")
+        if elsewhere:
+            raise Mistake(
+                f"study {name!r} was recorded elsewhere: set MLFLOW_TRACKING_URI to {store}"
+            )
+        if experiment is not None:
+            from sweep.recording import tracking
 
-    try:
-        tracking.discard(tracking.connect(place.tracking_uri), name)
-    except tracking.TrackingError as error:
-        raise Mistake(str(error)) from None
+            try:
+                client = tracking.connect(place.tracking_uri)
+                tracking.discard(client, experiment, runs.values())
+            except tracking.TrackingError as error:
+                raise Mistake(str(error)) from None
     study.discard()
     click.echo(f"deleted {name}")

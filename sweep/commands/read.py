@@ -107,7 +107,7 @@ def _csv(trials: list[dict[str, Any]]) -> str:
     count = max((len(each["values"]) for each in trials), default=0)
     columns = [f"value_{index}" for index in range(count)]
     text = io.StringIO()
-    writer = csv.writer(text)
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*plain, *names, *columns])
     for each in trials:
         values = [*each["values"], *[None] * (count - len(each["values"]))]

@@ -1,5 +1,6 @@
 """`run` and `resume`: train a study's trials."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -130,9 +131,10 @@ def _tell(finished: "Finished", folder: str | None, as_json: bool) -> None:
     ending = finished.ending
     if ending.left:
         why = f" ({ending.trouble})" if ending.trouble else ""
+        where = f" --workspace {shlex.quote(folder)}" if folder else ""
         click.echo(
             f"MLflow has not got {ending.left} records{why}; they are kept. "
-            f"Send them with: python -m sweep sync {results.study.name}",
+            f"Send them with: python -m sweep sync {results.study.name}{where}",
             err=True,
         )
     if finished.interrupted:

@@ -7,7 +7,13 @@ from sweep.commands.options import Mistake, told, workspace_option
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--port", default=5000, show_default=True, help="The port on this machine.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=5000,
+    show_default=True,
+    help="The port on this machine.",
+)
 @workspace_option
 def ui(name: str | None, port: int, folder: str | None) -> None:
     """Open the MLflow UI on this workspace (Ctrl-C ends it).

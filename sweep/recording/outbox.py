@@ -145,6 +145,13 @@ class Outbox:
             for trial, kind, text in rows
         }
 
+    def concluded(self) -> bool:
+        """Whether the last sweep on record came to its own end, neither killed nor stopped."""
+        row = self._db.execute(
+            "SELECT kind, fields FROM entries WHERE trial = ? ORDER BY id DESC LIMIT 1", (PARENT,)
+        ).fetchone()
+        return bool(row) and row[0] == "SweepEnded" and json.loads(row[1])["state"] != "stopped"
+
     def _not_yet_recorded(self, epochs: Epochs) -> Epochs | None:
         (last,) = self._db.execute(
             "SELECT max(last_epoch) FROM entries WHERE trial = ?", (epochs.trial,)
@@ -216,12 +223,15 @@ class Outbox:
         )
         return [path for (path,) in rows]
 
+    def aims_at(self, tracking_uri: str) -> bool:
+        """Whether that is where the records go."""
+        return self.fact("tracking_uri") == _without_password(tracking_uri)
+
     def aim(self, tracking_uri: str) -> None:
         """Says where the records go. When that is another place, all of them go there anew."""
-        parts = urlsplit(tracking_uri)
-        place = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # no password
-        if self.fact("tracking_uri") == place:
+        if self.aims_at(tracking_uri):
             return
+        place = _without_password(tracking_uri)
         with self.batch():
             self._db.execute("UPDATE entries SET state = 'pending', reason = NULL WHERE NOT late")
             self._db.execute("DELETE FROM entries WHERE late")
@@ -264,6 +274,12 @@ class Outbox:
             self._db.execute("DELETE FROM facts WHERE name = ?", (name,))
         else:
             self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+
+
+def _without_password(uri: str) -> str:
+    parts = urlsplit(uri)
+    _, at, host = parts.netloc.rpartition("@")
+    return parts._replace(netloc=host).geturl() if at else uri
 
 
 def _key(trial: int | None) -> int:

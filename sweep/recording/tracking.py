@@ -1,10 +1,13 @@
 """The MLflow store: opened, checked, and with the experiment of a study in it.
 
-Only the recorder process imports this file: importing mlflow alone takes seconds.
+Neither the driver nor a worker imports this file: importing mlflow alone takes seconds.
 """
 
+import fcntl
 import os
 import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -39,11 +42,24 @@ def connect(tracking_uri: str) -> MlflowClient:
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
-    if "://" in tracking_uri and not tracking_uri.startswith(("http:", "https:")):
-        check_schema(tracking_uri)
     if not sqlalchemy.event.contains(sqlalchemy.Engine, "connect", _tune_sqlite):
         sqlalchemy.event.listen(sqlalchemy.Engine, "connect", _tune_sqlite)
-    return MlflowClient(tracking_uri)
+    with _alone(tracking_uri):
+        if "://" in tracking_uri and not tracking_uri.startswith(("http:", "https:")):
+            check_schema(tracking_uri)
+        return MlflowClient(tracking_uri)
+
+
+@contextmanager
+def _alone(tracking_uri: str) -> Iterator[None]:
+    """Keeps two processes from making the tables of one SQLite file at the same time."""
+    kind, _, path = tracking_uri.partition(":///")
+    if kind != "sqlite" or not path:
+        yield
+        return
+    with Path(f"{path}.lock").open("w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def check_schema(database_uri: str) -> None:
@@ -100,12 +116,21 @@ def experiment(client: MlflowClient, name: str, artifact_root: str | None) -> st
     return str(found.experiment_id)
 
 
-def discard(client: MlflowClient, name: str) -> None:
-    """Deletes the experiment `name` with its runs, if there is one, and frees its name."""
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        client.rename_experiment(found.experiment_id, f"{name} (deleted {found.experiment_id})")
-        client.delete_experiment(found.experiment_id)
+def discard(client: MlflowClient, experiment_id: str, run_ids: Iterable[str]) -> None:
+    """Deletes runs; their experiment too, and frees its name, when no other run is left in it.
+
+    Raises:
+        TrackingError: the store does not work.
+    """
+    try:
+        for run_id in run_ids:
+            client.delete_run(run_id)
+        if not client.search_runs([experiment_id], max_results=1):
+            name = client.get_experiment(experiment_id).name
+            client.rename_experiment(experiment_id, f"{name} (deleted {experiment_id})")
+            client.delete_experiment(experiment_id)
+    except MlflowException as error:
+        raise TrackingError(f"MLflow: {error.message}") from error
 
 
 def runs_with(

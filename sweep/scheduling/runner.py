@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
+from sweep.spec.fields import Resources
 from trainer.config import Config
 from trainer.data import Data
 from trainer.device import opened
@@ -181,7 +182,10 @@ def environment(threads: int) -> dict[str, Any]:
 class LocalRunner:
     """Trains links one after the other in this process: for debugging and tests."""
 
-    def __init__(self, datasets: Datasets) -> None:
+    def __init__(
+        self, datasets: Datasets, resources: Resources | None = None, address: str | None = None
+    ) -> None:
+        """Takes what every runner takes; needs the data alone."""
         self._datasets = datasets
         self._states: dict[int, State | None] = {}
         self._waiting: deque[Link] = deque()

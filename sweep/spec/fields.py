@@ -112,7 +112,7 @@ class Search:
 class Resources:
     """What one trial takes of a machine (`resources`)."""
 
-    cpu: float = setting(1, Real(0, open_low=True), "cores")
+    cpu: float = setting(1, Real(0.0001), "cores")
     gpu: float = setting(0, Real(0), "graphics cards")
     timeout: float | None = setting(
         None,

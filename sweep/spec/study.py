@@ -232,6 +232,9 @@ def _unsearchable(tree: Mapping[str, Any]) -> list[Problem]:
 
 
 def _contradictions(values: Mapping[str, Any], tree: Mapping[str, Any]) -> list[Problem]:
+    gpu = tree["resources"]["gpu"]
+    if gpu > 1 and gpu != int(gpu):
+        return [Problem("resources.gpu", "must be a whole number above 1", gpu)]
     folds = tree["data"]["folds"]
     if folds is not None and values.get("replicates", folds) != folds:
         rule = f"must be data.folds ({folds}) or left out: each replicate is a fold"

@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
+from sweep.recording.outbox import Outbox
 from sweep.search.storage import Storage
 from sweep.workspace import Workspace
 from tests.integration.conftest import SMOKE, Sweep
@@ -14,8 +16,11 @@ from tests.integration.conftest import SMOKE, Sweep
 
 @pytest.fixture
 def copied(finished: Sweep, tmp_path: Path) -> Sweep:
-    """A copy of the finished workspace; its runs stay where they were."""
+    """A copy of the finished workspace, with its store."""
     shutil.copytree(finished.workspace, tmp_path / "results")
+    made = Workspace(tmp_path / "results")
+    with closing(Outbox(made.study("smoke").outbox)) as outbox:
+        outbox.note("tracking_uri", made.tracking_uri)
     return Sweep(tmp_path / "results", None)
 
 
@@ -51,3 +56,22 @@ def test_a_deleted_study_is_gone_and_its_name_is_free(copied: Sweep) -> None:
     assert client.get_experiment_by_name("smoke") is None
     copied("delete", "smoke", "--yes", code=2)
     assert SMOKE.exists()
+
+
+def test_runs_of_others_are_not_deleted(copied: Sweep) -> None:
+    """Two workspaces with a study of one name may record in one store."""
+    client = MlflowClient(f"sqlite:///{copied.workspace / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("smoke")
+    other = client.create_run(experiment.experiment_id)
+    copied("delete", "smoke", "--yes")
+    assert client.get_run(other.info.run_id).info.lifecycle_stage == "active"
+    runs = client.search_runs([experiment.experiment_id])
+    assert [run.info.run_id for run in runs] == [other.info.run_id]
+
+
+def test_a_study_that_was_recorded_elsewhere_is_not_deleted(copied: Sweep) -> None:
+    with closing(Outbox(Workspace(copied.workspace).study("smoke").outbox)) as outbox:
+        outbox.note("tracking_uri", "http://elsewhere")
+    told = copied("delete", "smoke", "--yes", code=2)
+    assert "set MLFLOW_TRACKING_URI to http://elsewhere" in told
+    assert len(json.loads(copied("list", "--json"))) == 1

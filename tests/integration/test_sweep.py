@@ -103,7 +103,7 @@ def test_failed_and_diverged_trials_do_not_end_a_sweep(sweep: Sweep) -> None:
         "--set=search.sampler=grid",
         "--set=model.activation=relu",
         "--set=model.dropout=0",
-        "--set=model.hidden={choose: [[8], [100000000000]]}",
+        "--set=model.hidden={choose: [[8], [1000000, 1000000]]}",
         "--set=training.optimizer=sgd",
         "--set=training.learning_rate={choose: [0.1, 1e30]}",
     )
@@ -127,7 +127,7 @@ def test_failed_and_diverged_trials_do_not_end_a_sweep(sweep: Sweep) -> None:
 
 
 def test_a_sweep_without_a_complete_trial_fails(sweep: Sweep) -> None:
-    told = sweep("run", SMOKE, "--set=model.hidden=[100000000000]", "--trials=2", code=1)
+    told = sweep("run", SMOKE, "--set=model.hidden=[1000000, 1000000]", "--trials=2", code=1)
     assert "no trial completed" in told
     assert sweep.show("smoke")["state"] == "failed"
 

@@ -305,3 +305,14 @@ def test_the_driver_side_imports_no_mlflow() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_a_sweep_is_concluded_when_it_came_to_its_own_end(outbox: Outbox) -> None:
+    assert not outbox.concluded()
+    outbox.add(SweepStarted("Why?", "name: x", 1))
+    assert not outbox.concluded()  # killed
+    outbox.add(SweepEnded("stopped", 2))
+    assert not outbox.concluded()  # Ctrl-C: the winner may not have been looked at
+    outbox.add(SweepStarted("Why?", "name: x", 3))
+    outbox.add(SweepEnded("complete", 4))
+    assert outbox.concluded()

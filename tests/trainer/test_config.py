@@ -62,6 +62,15 @@ def test_conflicts() -> None:
     )
 
 
+def test_ftrl_has_an_l1_of_its_own() -> None:
+    own = {"training": {"optimizer": {"ftrl": {"l1": 0.1}}}}
+    assert conflicts(check(Config, own)) == []
+    (problem,) = conflicts(check(Config, {"training": {"optimizer": "ftrl", "l1": 0.1}}))
+    assert str(problem) == (
+        "training.l1: must be 0 with training.optimizer ftrl, which has an l1 of its own, got 0.1"
+    )
+
+
 def test_travels_to_another_process() -> None:
     config = check(Config, {"model": {"activation": {"leaky_relu": {"alpha": 0.3}}}})
     assert pickle.loads(pickle.dumps(config)) == config  # noqa: S301

@@ -38,7 +38,7 @@ class Course:
 
     def _values(self, done: int) -> tuple[Array, ...]:
         """The scalars of the next steps."""
-        pace = Pace(self._rate, np.ones((AHEAD, 1)), np.arange(done, done + AHEAD)[:, None] + 1)
+        pace = Pace(self._rate, np.ones((AHEAD, 1)), np.arange(done, done + AHEAD)[:, None] + 1.0)
         return self._entry.scalars(self._technique, pace)
 
     def run(self, gradient: Gradient) -> Iterator[Array]:
