@@ -42,11 +42,11 @@ def connect(tracking_uri: str) -> MlflowClient:
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
-    if not sqlalchemy.event.contains(sqlalchemy.Engine, "connect", _tune_sqlite):
-        sqlalchemy.event.listen(sqlalchemy.Engine, "connect", _tune_sqlite)
     with _alone(tracking_uri):
         if "://" in tracking_uri and not tracking_uri.startswith(("http:", "https:")):
             check_schema(tracking_uri)
+        if not sqlalchemy.event.contains(sqlalchemy.Engine, "connect", _tune_sqlite):
+            sqlalchemy.event.listen(sqlalchemy.Engine, "connect", _tune_sqlite)
         return MlflowClient(tracking_uri)
 
 
