@@ -126,7 +126,8 @@ def _terminated_as_interrupted() -> Iterator[None]:
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    ends = (signal.SIGTERM, signal.SIGHUP)
+    # a shell starts background jobs with SIGINT ignored: a Ctrl-C that reaches us shall end us
+    ends = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, interrupt) for number in ends}
     try:
         yield
