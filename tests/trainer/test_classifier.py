@@ -138,7 +138,7 @@ def test_searches_set_numbers_of_numpys() -> None:
     [
         ({"dropout": 1.5}, r"^dropout.rate: must lie in \[0, 1\), got 1.5$"),
         ({"hidden": 64}, r"^hidden: must be a list, got 64$"),
-        ({"hidden": (0,)}, r"^hidden\.0: must be at least 1, got 0$"),
+        ({"hidden": (0,)}, r"^hidden\.0: must be at least 1 and at most 1000000, got 0$"),
         ({"activation": "rleu"}, r"^activation: must be one of .* \(did you mean relu\?\)"),
         ({"early_stopping": {"patience": 0}}, r"^early_stopping\.patience: must be at least 1"),
         ({"preprocess": {"pca": {"components": 0}}}, r"^preprocess\.pca\.components: must be"),
