@@ -9,7 +9,7 @@ import pytest
 from matplotlib.image import imread
 
 from sweep.answers import charts, plots, report
-from sweep.answers.answer import cost
+from sweep.answers.answer import answer, cost
 from sweep.answers.evidence import Evidence, evidence, short
 from sweep.answers.importance import importances
 from sweep.answers.interactions import interactions
@@ -137,7 +137,7 @@ def test_the_answer_and_the_cost(found: Evidence) -> None:
     assert (spent.spent, spent.saved) == (20 * 0.5 + 20 * 4.5, 20 * 4.0)
     best = found.results.best
     assert best is not None
-    made = report.answer(found.results)
+    made = answer(found.results)
     assert f"#{best.number} is the best" in made
     assert "± 0.0141" in made
     assert "paired difference" in made
