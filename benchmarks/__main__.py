@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks.report import Row, machine, written
 
 BENCHMARKS = {
+    "accuracy": "what the techniques reach on real data",
     "gpu": "the trainer on a GPU against PyTorch on the same card",
     "start": "how long a newcomer waits, and what workers cost in memory",
     "sweep": "a sweep against Ray Tune and Optuna alone; slots, first result, long studies",
