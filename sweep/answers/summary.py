@@ -4,8 +4,11 @@ import shlex
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from sweep.answers import claims_table
+from sweep.answers.claims import Finding, findings
 from sweep.answers.results import Results, TrialResult
 
 SHOWN = 5
@@ -36,6 +39,10 @@ def summary(results: Results, seconds: float | None, folder: str | None) -> None
     best = results.ranked()[:SHOWN]
     if best:
         console.print(_table(results, best))
+    found = findings(results)
+    if found:
+        console.print(_claims(found))
+        console.print(claims_table.note(found), markup=False)
     test = results.test
     if test is not None and results.best is not None:
         console.print(
@@ -54,6 +61,15 @@ def _table(results: Results, trials: list[TrialResult]) -> Table:
     table.add_column("configuration")
     for each in trials:
         table.add_row(f"#{each.number}", spread(each.values), _settings(each.params))
+    return table
+
+
+def _claims(found: list[Finding]) -> Table:
+    table = Table(title="claims", title_justify="left")
+    for column in claims_table.HEAD:
+        table.add_column(column, overflow="fold")
+    for row in claims_table.rows(found):
+        table.add_row(*map(escape, row))
     return table
 
 

@@ -25,7 +25,9 @@ def check(study: Path, assignments: tuple[str, ...], as_json: bool) -> None:
         checked = studies.check(override(load(study), list(assignments)))
     space = {each.name: str(each) for each in checked.parameters()}
     if as_json:
-        print_json({"name": checked.name, "question": checked.question, "parameters": space})
+        claims = {each.name: str(each) for each in checked.claims}
+        about = {"name": checked.name, "question": checked.question}
+        print_json(about | {"parameters": space, "claims": claims})
         return
     search = checked.search
     click.echo(f"{checked.name}: {checked.question}")
@@ -36,5 +38,7 @@ def check(study: Path, assignments: tuple[str, ...], as_json: bool) -> None:
     )
     for name, values in space.items():
         click.echo(f"  {name:42} {values}")
+    for each in checked.claims:
+        click.echo(f"  claim {each.name}: {each}")
     if not space:
         click.echo("  nothing is searched: every field has one value")

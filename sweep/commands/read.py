@@ -49,7 +49,9 @@ def show(name: str, as_csv: bool, folder: str | None, as_json: bool) -> None:
     """
     results = _results(name, folder)
     if as_json:
-        print_json(results.full())
+        from sweep.answers.claims import findings
+
+        print_json(results.full() | {"claims": [each.as_json() for each in findings(results)]})
     elif as_csv:
         click.echo(_csv(results.full()["trials"]), nl=False)
     else:

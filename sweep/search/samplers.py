@@ -246,10 +246,21 @@ def _grid(study: Study) -> Callable[[int], Params | None]:
 
 
 def _factorial(study: Study) -> Callable[[int], Params | None]:
-    """The full factorial design, in a seeded order."""
+    """The full factorial design in a seeded order, block by block.
+
+    A block is the configurations that differ only in fields which the study's claims compare; so a
+    comparison is between trials that ran close together, and a run that was cut short has whole
+    blocks. Without claims the design is one block. Each trial trains every replicate, so the
+    replicates are complete blocks too: those that the statistics use.
+    """
+    compared = {claim.field for claim in study.claims}
     cells = list(space.cells(study.template))
-    order = np.random.default_rng(study.search.seed).permutation(len(cells))
-    return lambda number: cells[order[number]] if number < len(cells) else None
+    blocks: dict[frozenset[tuple[str, space.Scalar]], list[Params]] = {}
+    for index in np.random.default_rng(study.search.seed).permutation(len(cells)):
+        others = space.without(cells[index], compared) if compared else {}
+        blocks.setdefault(frozenset(others.items()), []).append(cells[index])
+    points = [cell for block in blocks.values() for cell in block]
+    return lambda number: points[number] if number < len(points) else None
 
 
 def _qmc(study: Study) -> Callable[[int], Params | None]:

@@ -10,9 +10,11 @@ from trainer.config import Config
 from trainer.preprocessing import PREPROCESSING
 from trainer.rules import (
     REQUIRED,
+    Anything,
     Choice,
     Flag,
     Integer,
+    Items,
     Optional,
     Real,
     Section,
@@ -43,6 +45,25 @@ METRICS = {
 
 def _names(*names: str) -> Choice:
     return Choice({name: {} for name in names})
+
+
+@section
+class ClaimFields:
+    """One claim (an entry of `claims`); `sweep.spec.claims` reads what it compares."""
+
+    name: str = setting(
+        REQUIRED,
+        Text(
+            r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}",
+            "letters, digits, `_`, `-` and `.`, not starting with a sign, at most 100",
+        ),
+        "what the claim is called",
+    )
+    compare: Any = setting(REQUIRED, Anything(), "a field with two of its options")
+    expect: str = setting(REQUIRED, Text(), "which option has the larger value: A > B or A < B")
+    where: Any = setting(None, Anything(), "other fields, each with the option it is held at")
+    by: Any = setting(None, Optional(_names(*METRICS)), "a metric; by default the objective's")
+    margin: float = setting(0.0, Real(0), "the smallest effect of interest")
 
 
 @section
@@ -93,7 +114,7 @@ class Search:
     pruner: Any = setting(
         "asha",
         Choice({name: entry.parameters for name, entry in PRUNERS.items()}),
-        "who ends trials early",
+        "who ends trials early; with the sampler factorial none, unless it is named",
     )
     seed: int = setting(0, Integer(0), "of the search, the splits and every replicate")
     timeout: float | None = setting(
@@ -152,6 +173,7 @@ FIELDS: dict[str, Setting] = {
     "objective": Setting({}, Section(Objective), "what a trial is judged by"),
     "search": Setting({}, Section(Search), "how configurations are chosen"),
     "replicates": Setting(3, Integer(1, 1000), "seeds of every configuration"),
+    "claims": Setting([], Items(Section(ClaimFields)), "what it expects"),
     "resources": Setting({}, Section(Resources), "what one trial takes"),
     "checkpoint": Setting({}, Section(Checkpoint), "when the state of a trial is saved"),
     "record": Setting({}, Section(Record), "what is kept of a trial"),

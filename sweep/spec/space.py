@@ -8,7 +8,7 @@ that conditional parameters never share a name (`model.activation.elu.alpha`).
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -264,6 +264,17 @@ def cells(template: Any) -> Iterator[dict[str, Scalar]]:
             yield from _products(list(parts))
         case _:
             yield {}
+
+
+def without(cell: Mapping[str, Scalar], fields: Iterable[str]) -> dict[str, Scalar]:
+    """A combination less some fields, and less what exists only below their options."""
+    gone = tuple(fields)
+    below = tuple(f"{field}." for field in gone)
+    return {
+        name: value
+        for name, value in cell.items()
+        if name not in gone and not name.startswith(below)
+    }
 
 
 def _points(parameter: Range) -> Sequence[Scalar]:

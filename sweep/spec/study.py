@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweep.spec import space
+from sweep.spec.claims import Claim, read_claims
 from sweep.spec.fields import (
     FIELDS,
     METRICS,
@@ -54,6 +55,7 @@ class Study:
 
     name: str
     question: str
+    claims: tuple[Claim, ...]
     data: DataSource
     template: Mapping[str, Any]
     objective: Objective
@@ -135,8 +137,11 @@ def check(values: Mapping[str, Any]) -> Study:
         ConfigError: with every mistake found.
     """
     problems: list[Problem] = []
-    tree = read_settings(FIELDS, dict(values), "", problems, _searchable)
+    tree = read_settings(FIELDS, _balanced(values), "", problems, _searchable)
+    claims: tuple[Claim, ...] = ()
     if not problems:
+        parameters = space.parameters(_template(tree))
+        claims = read_claims(tree["claims"], parameters, tree["objective"]["metric"], problems)
         problems += _conflicts(_template(tree))
         problems += _unsearchable(tree)
         problems += _contradictions(values, tree)
@@ -146,6 +151,7 @@ def check(values: Mapping[str, Any]) -> Study:
     return Study(
         name=tree["name"],
         question=tree["question"],
+        claims=claims,
         data=build(DataSource, tree["data"] | _first(template)["data"]),
         template=template,
         objective=build(Objective, tree["objective"]),
@@ -156,6 +162,14 @@ def check(values: Mapping[str, Any]) -> Study:
         record=build(Record, tree["record"]),
         values=dict(values),
     )
+
+
+def _balanced(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values; a factorial design, which pruning would unbalance, has no pruner by default."""
+    search = values.get("search")
+    if not isinstance(search, dict) or search.get("sampler") != "factorial":
+        return dict(values)
+    return {**values, "search": {"pruner": "none", **search}}
 
 
 def _searchable(rule: Any, found: Any, path: str, problems: list[Problem]) -> Any:

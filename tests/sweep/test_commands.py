@@ -186,3 +186,18 @@ def test_wrong_usage_exits_2(call: Call) -> None:
     assert call("run", "--nonsense").exit_code == 2
     assert call("nonsense").exit_code == 2
     assert call("run", DIGITS, "--set", "no-equals-sign").exit_code == 2
+
+
+def test_check_prints_the_claims(call: Call, tmp_path: Path) -> None:
+    file = tmp_path / "claims.yaml"
+    file.write_text(
+        "name: a\nmodel: {batch_norm: {choose: [none, after]}}\n"
+        "claims: [{name: norm, compare: {model.batch_norm: [after, none]}, expect: after > none}]\n"
+    )
+    assert json.loads(call("check", file, "--json").stdout)["claims"] == {
+        "norm": "val_accuracy: after > none"
+    }
+    assert "claim norm: val_accuracy: after > none" in call("check", file).stdout
+    shown = call("run", file, "--set", "model.batch_norm=after")
+    assert shown.exit_code == 2
+    assert "claims.0.compare.model.batch_norm: is not a field that is searched" in shown.stderr

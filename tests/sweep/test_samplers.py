@@ -312,6 +312,26 @@ def test_a_factorial_design_is_every_combination_once_in_a_seeded_order() -> Non
     assert sampler.ask(24) is None
 
 
+def test_a_factorial_design_keeps_what_claims_compare_together() -> None:
+    claim = {
+        "name": "claim",
+        "compare": {"model.activation": ["relu", "maxout"]},
+        "expect": "maxout > relu",
+    }
+    activation = {"choose": ["relu", "tanh", {"maxout": {"pieces": {"choose": [2, 3]}}}]}
+    model = {"activation": activation, "init": {"choose": ["normal", "he_normal", "xavier_normal"]}}
+    study = searched({"name": "a", "model": model, "claims": [claim]}, "factorial")
+    sampler = make(study, [])
+    found = [sampler.ask(number) or {} for number in range(12)]
+    assert sorted(map(repr, found)) == sorted(map(repr, space.cells(study.template)))
+    blocks = [found[first : first + 4] for first in (0, 4, 8)]
+    inits = [{params["model.init"] for params in block} for block in blocks]
+    assert [len(init) for init in inits] == [1, 1, 1]
+    orders = [[str(params["model.activation"]) for params in block] for block in blocks]
+    assert [sorted(order) for order in orders] == [["maxout", "maxout", "relu", "tanh"]] * 3
+    assert orders[0] != orders[1] or orders[1] != orders[2]
+
+
 def test_quasi_random_points_fill_the_space_evenly(digits: dict[str, Any]) -> None:
     sampler = make(searched(digits, "qmc"), [])
     asked = [sampler.ask(number) or {} for number in range(128)]

@@ -1,0 +1,64 @@
+"""The claims of a study and what was found about them, as a table."""
+
+from collections.abc import Sequence
+
+from sweep.answers.claims import Finding
+from sweep.answers.intervals import ERROR
+
+HEAD = ("claim", "effect", "interval", "pairs", "verdict")
+"""The columns of the table."""
+
+
+def rows(found: Sequence[Finding]) -> list[list[str]]:
+    """The cells of the table, a row a claim."""
+    return [
+        [
+            f"{each.name} ({each.claim})",
+            _number(each.effect),
+            _ends(each),
+            str(each.pairs),
+            verdict(each),
+        ]
+        for each in found
+    ]
+
+
+def verdict(found: Finding) -> str:
+    """The verdict; if there is none, why not, and what would decide it."""
+    if found.reason is None:
+        return found.verdict
+    more = found.more_replicates
+    needed = "" if more is None else f"; about {more} more replicates would decide"
+    return f"{found.verdict}: {found.reason}{needed}"
+
+
+def note(found: Sequence[Finding]) -> str:
+    """What the numbers of the table are."""
+    first = found[0]
+    return (
+        "An effect is the first option minus the second: the mean over pairs of configurations "
+        f"that are equal in all else, with {first.replicates} replicates as blocks. The intervals "
+        f"of all {len(found)} claims hold together with {1 - ERROR:.0%} confidence (Student's t, "
+        f"Bonferroni), for {first.covers}."
+    )
+
+
+def markdown(found: Sequence[Finding]) -> str:
+    """The table in Markdown, with its note; nothing where there are no claims."""
+    if not found:
+        return ""
+    lines = [list(HEAD), ["---"] * len(HEAD), *rows(found)]
+    table = "".join(f"| {' | '.join(map(_escaped, line))} |\n" for line in lines)
+    return f"{table}\n{note(found)}\n"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.4g}"
+
+
+def _ends(found: Finding) -> str:
+    return "–" if found.low is None else f"{_number(found.low)} … {_number(found.high)}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -1,0 +1,202 @@
+"""Claims: what a study expects of two options of one field, checked against its search space.
+
+A claim is untrusted text; its `expect` is compared with the forms it may have, never evaluated.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweep.spec import space
+from sweep.spec.study_file import compact, parse
+from trainer.rules import UNREAD, ConfigError, Problem, join, nearest
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A checked claim: `by` is larger (or smaller) with the first option than with the second.
+
+    Attributes:
+        name: what it is called.
+        field: the name of the parameter whose options are compared.
+        options: the two options, in the order of `compare`; effects are first minus second.
+        where: the other parameters that are held at a value.
+        larger: whether the effect is expected above `margin`, or else below its negative.
+        by: the metric.
+        margin: the smallest effect of interest, in the metric's unit.
+    """
+
+    name: str
+    field: str
+    options: tuple[space.Scalar, space.Scalar]
+    where: Mapping[str, space.Scalar]
+    larger: bool
+    by: str
+    margin: float
+
+    @property
+    def difference(self) -> str:
+        """What the effect is."""
+        first, second = map(shown, self.options)
+        return f"{first} − {second}"
+
+    def __str__(self) -> str:
+        first, second = map(shown, self.options)
+        by = f" by {self.margin:g}" if self.margin else ""
+        held = " and ".join(f"{name} = {shown(value)}" for name, value in self.where.items())
+        where = f" where {held}" if held else ""
+        return f"{self.by}: {first} {'>' if self.larger else '<'} {second}{by}{where}"
+
+
+def shown(option: space.Scalar) -> str:
+    """An option as YAML writes it."""
+    return compact(option)
+
+
+def read_claims(
+    given: Sequence[Mapping[str, Any]],
+    parameters: Sequence[space.Parameter],
+    metric: str,
+    problems: list[Problem],
+) -> tuple[Claim, ...]:
+    """The claims of a study, from what the rules have let through.
+
+    Args:
+        given: the values of each claim's section.
+        parameters: the search space.
+        metric: the objective's, which a claim goes by unless it names another.
+        problems: every mistake is appended here.
+    """
+    by_name = {each.name: each for each in parameters}
+    names = [each["name"] for each in given]
+    claims = []
+    for index, each in enumerate(given):
+        path = join("claims", index)
+        if each["name"] in names[:index]:
+            rule = "is the name of an earlier claim"
+            problems.append(Problem(join(path, "name"), rule, each["name"]))
+        compared = _compared(each["compare"], by_name, join(path, "compare"), problems)
+        where = _where(each["where"], by_name, join(path, "where"), problems)
+        if compared is None:
+            continue
+        field, options = compared
+        if field in where:
+            problems.append(Problem(join(join(path, "where"), field), "is what is compared"))
+        larger = _larger(each["expect"], options, join(path, "expect"), problems)
+        claims.append(
+            Claim(each["name"], field, options, where, larger, each["by"] or metric, each["margin"])
+        )
+    return tuple(claims)
+
+
+Space = Mapping[str, space.Parameter]
+
+
+def _compared(
+    found: Any, known: Space, path: str, problems: list[Problem]
+) -> tuple[str, tuple[space.Scalar, space.Scalar]] | None:
+    """The field that is compared and its two options; None after a mistake."""
+    if not isinstance(found, dict) or len(found) != 1:
+        problems.append(Problem(path, "must name one field, with two of its options", found))
+        return None
+    ((field, pair),) = found.items()
+    below = join(path, field)
+    if field not in known:
+        problems.append(_unknown(field, known, below))
+        return None
+    if not isinstance(pair, list) or len(pair) != 2:
+        problems.append(Problem(below, "must be a list of two options", pair))
+        return None
+    before = len(problems)
+    if known[field].points() is None:
+        rule = "has endless values, so it has no options to compare: give it a step"
+        problems.append(Problem(below, rule))
+        return None
+    options = (
+        _option(pair[0], known[field], below, problems),
+        _option(pair[1], known[field], below, problems),
+    )
+    if len(problems) > before:
+        return None
+    if options[0] == options[1]:
+        problems.append(Problem(below, "must be two different options", pair))
+        return None
+    return field, options
+
+
+def _where(found: Any, known: Space, path: str, problems: list[Problem]) -> dict[str, space.Scalar]:
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        problems.append(Problem(path, "must be a mapping of fields", found))
+        return {}
+    held = {}
+    for field, value in found.items():
+        if field in known:
+            held[field] = _option(value, known[field], join(path, field), problems)
+        else:
+            problems.append(_unknown(field, known, join(path, field)))
+    return held
+
+
+def _unknown(field: str, known: Space, path: str) -> Problem:
+    hint = nearest(field, known)
+    there = hint or f"; searched here: {', '.join(known) or 'nothing'}"
+    return Problem(path, f"is not a field that is searched{there}")
+
+
+def _option(
+    found: Any, parameter: space.Parameter, path: str, problems: list[Problem]
+) -> space.Scalar:
+    options = parameter.points()
+    if options is None:
+        rule = "has endless values, so it can't be held at one: give it a step"
+        problems.append(Problem(path, rule))
+        return None
+    option = _match(found, options)
+    if option is UNREAD:
+        listed = ", ".join(map(shown, options[:20])) + (", …" if len(options) > 20 else "")
+        problems.append(Problem(path, f"must be an option of the field: {listed}", found))
+        return None
+    known: space.Scalar = option
+    return known
+
+
+def _match(found: Any, options: Sequence[space.Scalar]) -> Any:
+    """The option that a value stands for, as the search space names it; else `UNREAD`."""
+    if found is UNREAD:
+        return UNREAD
+    plain = found is None or isinstance(found, bool | int | float | str)
+    names = [found] if plain else [compact(found)]
+    if isinstance(found, dict) and len(found) == 1:
+        names += found  # a technique with parameters may go by its name
+    for name in names:
+        for option in options:
+            if option == name and isinstance(option, bool) == isinstance(name, bool):
+                return option
+    return UNREAD
+
+
+def _larger(
+    expect: str, options: tuple[space.Scalar, space.Scalar], path: str, problems: list[Problem]
+) -> bool:
+    """Whether the first of the two options is expected to have the larger value."""
+    for sign in "><":
+        left, found, right = expect.partition(sign)
+        if found:
+            sides = [_match(_parsed(side, path), options) for side in (left, right)]
+            if sides == list(options):
+                return sign == ">"
+            if sides == list(reversed(options)):
+                return sign == "<"
+    first, second = map(shown, options)
+    rule = f"must be `{first} > {second}` or `{first} < {second}`"
+    problems.append(Problem(path, rule, expect))
+    return True
+
+
+def _parsed(text: str, path: str) -> Any:
+    try:
+        return parse(text.strip(), path)
+    except ConfigError:
+        return UNREAD
