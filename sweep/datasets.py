@@ -1,8 +1,11 @@
 """The data of a study: loaded and split once, preprocessed as each trial asks, each way once."""
 
+import hashlib
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any
+
+import numpy as np
 
 from sweep.spec.study import Study
 from sweep.spec.study_file import compact
@@ -38,6 +41,23 @@ class Datasets:
     def key(self, config: Mapping[str, Any]) -> str:
         """What distinguishes the data of this configuration from those of others."""
         return compact(config["data"]["preprocess"])
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        return self._dataset.classes
+
+    def digest(self) -> str:
+        """What two studies have in common that train, validate and test on the same rows."""
+        source = self._study.data
+        found = hashlib.blake2b(digest_size=16)
+        tests = self._dataset.test or ()
+        for array in (self._dataset.x, self._dataset.y, *tests):
+            found.update(f"{array.dtype} {array.shape}".encode())
+            found.update(np.ascontiguousarray(array).data)
+        split = (source.validation, source.test, source.folds, self._study.search.seed)
+        found.update(repr(split).encode())
+        return found.hexdigest()
 
     def data(self, config: Mapping[str, Any]) -> Data:
         """The training and validation rows for a configuration."""

@@ -14,7 +14,7 @@ from sweep.recording.logbook import Logbook
 from sweep.recording.outbox import Backlog, Outbox
 from sweep.recording.provenance import provenance, run_tags
 from sweep.recording.recording import Recording
-from sweep.recording.records import SweepEnded, SweepStarted
+from sweep.recording.records import Report, SweepEnded, SweepStarted
 from sweep.scheduling.loop import Loop
 from sweep.scheduling.ports import Standing
 from sweep.scheduling.progress import progress
@@ -135,6 +135,9 @@ class Session:
         done = best is not None and not failure
         state = "stopped" if self._wishes.interrupts() else "complete" if done else "failed"
         outbox.add(SweepEnded(state, _now(), metrics, tags))
+        if state == "complete" and best is not None and best.value is not None:
+            outbox.add(winner.record(self._study, best, self._datasets, _now()))
+            outbox.add(Report(_now()))
 
     def _drain(self, recording: Recording, quiet: bool) -> int:
         """Waits until MLflow has everything; another Ctrl-C leaves that to the recorder."""

@@ -8,6 +8,7 @@ mlflow.db, mlartifacts/     what the MLflow UI shows
 <study>/states/             of trials that take long, for when the driver dies
 <study>/wishes/             what users ask of the driver that runs it
 <study>/winner.npz          the weights of the best trial
+<study>/report/             the report: a page, and its pictures
 <study>/driver.lock         held by the driver that is running it
 """
 
@@ -109,6 +110,7 @@ class StudyFolder:
         self.states = path / "states"
         self.wishes = path / "wishes"
         self.winner = path / "winner.npz"
+        self.report = path / "report"
 
     def create(self, text: str) -> None:
         """Stores the study file, whole or not at all."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from sweep.recording.records import Epochs, LearningCurve, Record, packed, unpacked
+from sweep.recording.records import Epochs, Late, LearningCurve, Record, packed, unpacked
 
 PARENT = -1
 """Stands in the column `trial` for the parent run, which belongs to no trial."""
@@ -131,7 +131,7 @@ class Outbox:
         self._db.execute(
             "INSERT OR IGNORE INTO entries (trial, kind, fields, history, last_epoch, late) "
             "VALUES (?, ?, ?, ?, ?, ?)",
-            (_key(record.trial), *packed(record), last_epoch, isinstance(record, LearningCurve)),
+            (_key(record.trial), *packed(record), last_epoch, isinstance(record, Late)),
         )
 
     def ends(self) -> dict[int, str | None]:
@@ -148,7 +148,9 @@ class Outbox:
     def concluded(self) -> bool:
         """Whether the last sweep on record came to its own end, neither killed nor stopped."""
         row = self._db.execute(
-            "SELECT kind, fields FROM entries WHERE trial = ? ORDER BY id DESC LIMIT 1", (PARENT,)
+            "SELECT kind, fields FROM entries WHERE trial = ? AND NOT late "
+            "ORDER BY id DESC LIMIT 1",
+            (PARENT,),
         ).fetchone()
         return bool(row) and row[0] == "SweepEnded" and json.loads(row[1])["state"] != "stopped"
 
@@ -167,7 +169,10 @@ class Outbox:
     # What the sender does.
 
     def pending(self, limit: int, *, late: bool = False) -> list[Entry]:
-        """The first entries that wait to be sent, in their order; `late` ones are pictures."""
+        """The first entries that wait to be sent, in their order.
+
+        `late` ones are pictures and models.
+        """
         rows = self._db.execute(
             "SELECT id, kind, fields, history FROM entries "
             "WHERE state = 'pending' AND late = ? ORDER BY id LIMIT ?",
@@ -233,8 +238,8 @@ class Outbox:
             return
         place = _without_password(tracking_uri)
         with self.batch():
-            self._db.execute("UPDATE entries SET state = 'pending', reason = NULL WHERE NOT late")
-            self._db.execute("DELETE FROM entries WHERE late")
+            self._db.execute("DELETE FROM entries WHERE kind = 'LearningCurve'")
+            self._db.execute("UPDATE entries SET state = 'pending', reason = NULL")
             self._db.execute("DELETE FROM runs")
             self.note("experiment_id", None)
             self.note("tracking_uri", place)

@@ -28,11 +28,13 @@ from sweep.recording.records import (
     Epochs,
     LearningCurve,
     Record,
+    Report,
     Scalar,
     SweepEnded,
     SweepStarted,
     TrialEnded,
     TrialStarted,
+    Winner,
 )
 
 LONGEST_NAME = 250
@@ -104,8 +106,8 @@ def project(records: Iterable[Record]) -> Changes:
                 changes.points += _figures(record.metrics, record.at_ms, 0)
                 _tag(changes, {"sweep.state": record.state})
                 _tag(changes, record.tags)
-            case LearningCurve():
-                raise TypeError("a picture changes no run")
+            case LearningCurve() | Report() | Winner():
+                raise TypeError("a picture or a model changes no run")
     return changes
 
 

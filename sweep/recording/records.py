@@ -124,7 +124,45 @@ class LearningCurve:
     at_ms: int
 
 
-Record = SweepStarted | TrialStarted | Epochs | TrialEnded | SweepEnded | LearningCurve
+@dataclass(frozen=True)
+class Report:
+    """The report of the study is due: the page and the pictures of the parent run."""
+
+    trial: ClassVar[None] = None
+    at_ms: int
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The winner of a sweep is due to be registered as a model.
+
+    Attributes:
+        value: the mean of `metric` over the replicates, on the validation rows.
+        maximize: whether larger values are better.
+        replicate: the one with the best value.
+        source: where the data came from.
+        data: a digest of the rows and of how they were split.
+        example: a few raw rows (n, D).
+        classes: the names of the classes, in the order of the probabilities.
+    """
+
+    trial: int
+    metric: str
+    value: float
+    maximize: bool
+    replicate: int
+    source: str
+    data: str
+    example: Sequence[Sequence[float]]
+    classes: Sequence[str]
+    at_ms: int
+
+
+Record = (
+    SweepStarted | TrialStarted | Epochs | TrialEnded | SweepEnded | LearningCurve | Report | Winner
+)
+Late = LearningCurve | Report | Winner
+"""What is made and sent when the data of all runs have been sent."""
 KINDS: Mapping[str, type[Any]] = {kind.__name__: kind for kind in Record.__args__}
 
 

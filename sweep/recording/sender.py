@@ -22,7 +22,8 @@ from sweep.recording import tracking
 from sweep.recording.outbox import Entry, Outbox, Run
 from sweep.recording.pictures import CurvePainter
 from sweep.recording.projection import Changes, Point, project
-from sweep.recording.records import LearningCurve, TrialEnded
+from sweep.recording.records import LearningCurve, Record, TrialEnded, Winner
+from sweep.workspace import StudyFolder
 
 log = logging.getLogger("sweep.recorder")
 
@@ -95,17 +96,37 @@ class Sender:
         self._finish(entries)
 
     def draw(self, entry: Entry) -> None:
-        """Draws a picture that is due, sends it, and marks it."""
-        trial = entry.record.trial
-        assert trial is not None
-        self._clear_outgoing()
-        try:
-            self._painter.draw(self._outbox.records(trial), self._outgoing / "learning_curve.png")
-        except Exception:  # drawn again it would fail again
-            self._outbox.refuse(entry, traceback.format_exc())
-            return
-        self._upload(self._runs[trial])
+        """Makes a picture, a report or a model that is due, sends it, and marks it."""
+        record = entry.record
+        if isinstance(record, Winner):
+            self._register(record)
+        else:
+            self._clear_outgoing()
+            try:
+                self._paint(record)
+            except Exception:  # drawn again it would fail again
+                self._outbox.refuse(entry, traceback.format_exc())
+                return
+            self._upload(self._runs[record.trial])
         self._outbox.sent([entry])
+
+    def _paint(self, record: Record) -> None:
+        if isinstance(record, LearningCurve):
+            curve = self._outgoing / "learning_curve.png"
+            self._painter.draw(self._outbox.records(record.trial), curve)
+        else:
+            from sweep.answers import report  # takes a second, once a sweep
+
+            report.write(StudyFolder(self._study_dir))
+            shutil.copytree(self._study_dir / "report", self._outgoing, dirs_exist_ok=True)
+
+    def _register(self, record: Winner) -> None:
+        from sweep.recording import registry
+
+        registry.log_data(self._client, self._parent(), record.source, record.data)
+        folder = StudyFolder(self._study_dir)
+        run = self._runs[record.trial]
+        registry.register(self._client, record, run, folder.winner, folder.name)
 
     def _finish(self, entries: Sequence[Entry]) -> None:
         ends = [entry.record for entry in entries if isinstance(entry.record, TrialEnded)]

@@ -7,7 +7,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +20,8 @@ from mlflow import MlflowClient
 from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+from sweep.recording.outbox import Outbox
 
 EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Makes the UI show its pages for training."""
@@ -161,6 +163,31 @@ def upload(tracking_uri: str, artifact_uri: str, folder: Path) -> None:
     As `MlflowClient.log_artifacts`, which first reads the whole run to learn the address.
     """
     get_artifact_repository(artifact_uri, tracking_uri).log_artifacts(str(folder))
+
+
+def log_folder(tracking_uri: str, outbox: Path, folder: Path) -> bool:
+    """Copies a folder's files to the parent run of a study; False where it has none.
+
+    Args:
+        outbox: the study's outbox, which knows the run.
+
+    Raises:
+        TrackingError: the store does not work, or the study was recorded in another.
+    """
+    if not outbox.exists():
+        return False
+    with closing(Outbox(outbox)) as known:
+        run, elsewhere = known.runs().get(None), not known.aims_at(tracking_uri)
+    if run is None:
+        return False
+    if elsewhere:
+        raise TrackingError("the study was recorded elsewhere; set MLFLOW_TRACKING_URI to it")
+    try:
+        connect(tracking_uri)
+        upload(tracking_uri, run.artifact_uri, folder)
+    except (MlflowException, OSError) as error:
+        raise TrackingError(str(error)) from error
+    return True
 
 
 def is_refusal(error: Exception) -> bool:

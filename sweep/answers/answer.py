@@ -1,0 +1,87 @@
+"""The answer of a study in two sentences, and what it cost."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import stdtrit
+
+from sweep.answers.results import Results, TrialResult
+from sweep.answers.summary import spread
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the trials took of the workers, in seconds of training and validation.
+
+    Attributes:
+        spent: epochs trained, each at the trial's own seconds an epoch.
+        saved: epochs that pruned trials were not trained for, at the same rate.
+    """
+
+    spent: float
+    saved: float
+
+
+def answer(results: Results) -> str:
+    """What was found, and how sure it is."""
+    ranked = results.ranked()
+    if not ranked:
+        return "No trial has completed, so there is no answer."
+    best = ranked[0]
+    study = results.study
+    settings = ", ".join(f"{name} {_shown(value)}" for name, value in best.params.items())
+    test = results.test
+    tested = f", and {spread(test['values'])} accuracy on the test split" if test else ""
+    first = (
+        f"Of {len(results.trials)} trials #{best.number} is the best: {study.metric} "
+        f"{spread(best.values)} (mean ± sd, {len(best.values)} replicates){tested}, with "
+        f"{settings or 'the one configuration there is'}."
+    )
+    return f"{first} {_margin(best, ranked[1:])}"
+
+
+def _margin(best: TrialResult, others: Sequence[TrialResult]) -> str:
+    """How far the runner-up is behind, seed by seed: trials share their random streams."""
+    if not others:
+        return "No other trial completed, so nothing can be said about its lead."
+    second = others[0]
+    pairs = [
+        (a, b)
+        for a, b in zip(best.values, second.values, strict=False)
+        if a is not None and b is not None
+    ]
+    behind = f"The next, #{second.number}, is {abs((best.value or 0) - (second.value or 0)):.4g}"
+    if len(pairs) < 2:
+        return f"{behind} away; with one replicate its error is unknown."
+    differences = np.array([abs_a - abs_b for abs_a, abs_b in pairs])
+    half = stdtrit(len(pairs) - 1, 0.975) * differences.std(ddof=1) / len(pairs) ** 0.5
+    low, high = differences.mean() - half, differences.mean() + half
+    apart = "are" if low > 0 or high < 0 else "are not"
+    return (
+        f"{behind} away; the two {apart} told apart by these seeds (95 % interval of the paired "
+        f"difference {low:.4g} … {high:.4g}, not corrected for the choice among many trials)."
+    )
+
+
+def cost(results: Results) -> Cost:
+    """What was spent, and what pruning saved."""
+    spent = saved = 0.0
+    for trial in results.trials:
+        seconds = [each for each in trial.metrics.get("epoch_seconds", []) if each is not None]
+        if not seconds:
+            continue
+        an_epoch = sum(seconds) / len(seconds)
+        spent += an_epoch * trial.epoch
+        if trial.state == "pruned":
+            saved += an_epoch * max(0, _budget(results, trial.params) - trial.epoch)
+    return Cost(spent, saved)
+
+
+def _budget(results: Results, params: Mapping[str, Any]) -> int:
+    return int(results.study.config(params)["training"]["epochs"])
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
