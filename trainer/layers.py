@@ -116,7 +116,9 @@ def activate(name: str, technique: Technique, units: int) -> Layer:
     entry = ACTIVATIONS[technique.name]
 
     def write(tape: Tape, x: Array) -> tuple[Array, Backward]:
-        return entry.write(tape, technique, x, name)
+        active, backward = entry.write(tape, technique, x, name)
+        tape.mark(f"{name}.active", active)
+        return active, backward
 
     learned = entry.learned(technique, units)
     return Layer(write, {f"{name}.{part}": constant(*start) for part, start in learned.items()})
@@ -131,6 +133,7 @@ def batch_norm(name: str, technique: Technique, units: int) -> Layer:
 
     def write(tape: Tape, x: Array) -> tuple[Array, Backward]:
         xp, rows = tape.xp, x.shape[1]
+        tape.mark(f"{name}.entering", x)
         gamma, beta = (tape.variables[f"{name}.{part}"] for part in ("gamma", "beta"))
         source = tape.batch if tape.training else tape.running
         mean = source[f"{name}.mean"][:, None, :]

@@ -26,6 +26,10 @@ class Evaluation:
         x: inputs (R or 1, n, D), of the weights' type.
         y: labels (R or 1, n).
         device: where all these arrays are, if not in the host's memory.
+
+    Attributes:
+        marks: what the first rows leave in memory, see `Tape.mark`.
+        look: called while they lie there, on the host alone.
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class Evaluation:
         y: Array,
         device: Device | None = None,
     ) -> None:
+        self.look: Callable[[], None] | None = None
         memory, kept = Memory(device or np), Memory(device or np)
         self._y, self._replicates = y, len(next(iter(weights.values())))
         self._blocks: list[tuple[Tape, Array, Array, Array, Array]] = []
@@ -49,6 +54,7 @@ class Evaluation:
             target = kept.get(2, (len(labels), net.classes, rows), tape.dtype)
             exponentials(tape, scores, shifted, sums)
             self._blocks.append((tape, labels, target, shifted, sums))
+        self.marks = self._blocks[0][0].marks
         self._device = device
         if device is not None:
             self._totals = device.zeros((2, self._replicates, min(ROWS, x.shape[1])))
@@ -75,6 +81,8 @@ class Evaluation:
         loss, correct = np.zeros(self._replicates), np.zeros(self._replicates)
         for tape, labels, target, shifted, sums in self._blocks:
             tape.run()
+            if self.look is not None and tape is self._blocks[0][0]:
+                self.look()
             targets(labels, 1.0, target)
             losses, hits = score(labels, target, shifted, sums)
             loss += losses

@@ -55,6 +55,7 @@ class Tape:
         self.batch = batch or {}
         self.training = training
         self.operations: list[Callable[[], Any]] = []
+        self.marks: dict[str, Array] = {}
         self._memory = memory
         self._requests = 0
         self._bits = bits
@@ -68,6 +69,11 @@ class Tape:
         """A buffer for intermediate values."""
         self._requests += 1
         return self._memory.get(self._requests - 1, shape, self.dtype if dtype is None else dtype)
+
+    def mark(self, name: str, array: Array) -> None:
+        """Makes a buffer known for what it holds after a prediction: nothing may write on it."""
+        if not self.training:
+            self.marks[name] = array
 
     def constant(self, value: float) -> Array:
         """A number as an array without axes, which spares its conversion at every call."""

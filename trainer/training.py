@@ -1,7 +1,7 @@
 """Training: a pure function from a configuration, data and a state to the state epochs later."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -12,6 +12,7 @@ from trainer.config import Config, conflicts
 from trainer.data import Data
 from trainer.device import Device
 from trainer.group import Group, Rows
+from trainer.health import Health
 from trainer.network import Layout, Network, network
 from trainer.optimisers import OPTIMISERS, slots
 from trainer.prediction import Evaluation, stacked
@@ -49,7 +50,8 @@ class Progress:
         state: what to go on from.
         epoch: epochs completed.
         history: (E, R) for each epoch of this call: the four metrics, `learning_rate` (of the
-            epoch's last step) and `epoch_seconds`; NaN for replicates that have stopped.
+            epoch's last step), `epoch_seconds` and, but on a GPU, the figures of `health.Health`;
+            NaN for replicates that have stopped.
         metrics: (R,) each: the trial's values if it ended here. Under early stopping those of each
             replicate's best epoch. Also `parameters`, `epoch_seconds` and `predict_seconds` (the
             time to predict the validation rows once).
@@ -223,7 +225,7 @@ class _Run:
         arrays = {name: state[name] if everyone else state[name][members] for name in names}
         if self._device is not None:
             arrays = {name: self._device.asarray(array) for name, array in arrays.items()}
-        group, evaluation = self._prepared(members, arrays, epoch)
+        group, evaluation, health = self._prepared(members, arrays, epoch)
         first = epoch
         seconds = []
         while epoch < self._until:
@@ -237,6 +239,8 @@ class _Run:
             seconds.append((ended - began) / len(members))
             rates = config.training.learning_rate * pace[-1]
             self._record(members, epoch, values, rates, seconds[-1])
+            if health is not None:
+                self._note(members, epoch, health.figures())
             state["seconds.predict"][members] = (ended - trained) / len(members)
             if not (np.isfinite(loss).all() and np.isfinite(values[2]).all()):
                 self._diverged = self._until = epoch  # the others need not go further
@@ -251,7 +255,7 @@ class _Run:
 
     def _prepared(
         self, members: list[int], arrays: dict[str, Array], epoch: int
-    ) -> tuple[Group, Evaluation]:
+    ) -> tuple[Group, Evaluation, Health | None]:
         dtype, device = arrays["parameters"].dtype, self._device
         folds = [self._data.fold(each) for each in members]
         x_train = [fold.x_train for fold in folds]
@@ -273,7 +277,13 @@ class _Run:
         stack = device.stacked if device else stacked
         x = stack([fold.x_val for fold in folds], dtype)
         y = stack([fold.y_val for fold in folds], np.dtype(np.int64))
-        return group, Evaluation(self._net, group.weights, x, y, device)
+        evaluation = Evaluation(self._net, group.weights, x, y, device)
+        if device is not None:  # whose buffers the host does not read in the middle of a program
+            return group, evaluation, None
+        activation = self._config.model.activation.name
+        health = Health(self._net, activation, group.gradient, group.weights, evaluation.marks)
+        evaluation.look = health.look
+        return group, evaluation, health
 
     def _host(self, array: Array) -> Array:
         return array if self._device is None else self._device.host(array)
@@ -300,6 +310,13 @@ class _Run:
             self._history[name][row, members] = value
         self._history["learning_rate"][row, members] = rates
         self._history["epoch_seconds"][row, members] = seconds
+
+    def _note(self, members: list[int], epoch: int, figures: Mapping[str, Array]) -> None:
+        row, shape = epoch - self._first - 1, self._history["epoch_seconds"].shape
+        for name, value in figures.items():
+            if name not in self._history:
+                self._history[name] = np.full(shape, np.nan)
+            self._history[name][row, members] = value
 
     def _follow(
         self, members: list[int], arrays: dict[str, Array], epoch: int, values: Sequence[Array]

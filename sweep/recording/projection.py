@@ -40,8 +40,8 @@ from sweep.recording.records import (
 LONGEST_NAME = 250
 LONGEST_PARAM = 6000
 LONGEST_TAG = 8000
-WITHOUT_SPREAD = frozenset({"learning_rate", "epoch_seconds"})
-"""Metrics that are the same in all replicates, or that say nothing by replicate."""
+WITHOUT_SPREAD = ("learning_rate", "epoch_seconds", "health/")
+"""How metrics begin that are the same in all replicates, or that say little by replicate."""
 
 STATUS = {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 DESCRIPTION = "mlflow.note.content"
@@ -160,7 +160,7 @@ def points(epochs: Epochs) -> list[Point]:
         mean, sd = mean_and_sd(values)
         key = name_of(name)
         found += [Point(key, *each) for each in zip(mean.tolist(), at_ms, steps, strict=True)]
-        if name not in WITHOUT_SPREAD:
+        if not name.startswith(WITHOUT_SPREAD):
             key = name_of(f"{name}_sd")
             spread = zip(sd.tolist(), at_ms, steps, strict=True)
             found += [Point(key, *each) for each in spread if np.isfinite(each[0])]

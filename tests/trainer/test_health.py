@@ -1,0 +1,114 @@
+"""Each figure against a plain restatement on the weights that a training has left."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.trainer.conftest import config, fold
+from tests.trainer.test_replicates import assert_same
+from trainer import training
+from trainer.arrays import Array
+from trainer.config import Config
+from trainer.data import Data
+from trainer.training import State, train, weights
+
+
+def trained(cfg: Config, epochs: int = 1, replicates: int = 1) -> tuple[dict[str, Array], State]:
+    progress = train(cfg, Data((fold(),), 3), None, epochs, seed=0, replicates=replicates)
+    return {name: values[-1] for name, values in progress.history.items()}, progress.state
+
+
+def test_gradient_norms_are_those_of_the_last_step() -> None:
+    cfg = config(batch_size=100, optimizer="sgd", learning_rate=0.5, precision="float64")
+    start = train(cfg, Data((fold(),), 3), None, 0, seed=0, replicates=1).state
+    found, state = trained(cfg)
+    before, after = weights(cfg, start), weights(cfg, state)
+    for layer in range(3):
+        step = before[f"{layer}.weight"][0] - after[f"{layer}.weight"][0]
+        norm = np.linalg.norm(step) / 0.5
+        assert found[f"health/gradient_norm_{layer + 1}"][0] == pytest.approx(norm, rel=1e-9)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "elu"])
+def test_activations_are_those_of_validation_rows(activation: str) -> None:
+    init = {"normal": {"sigma": 3.0}}  # so that some units are dead and some saturated
+    cfg = config({"activation": activation, "init": init}, precision="float64")
+    found, state = trained(cfg)
+    values = weights(cfg, state)
+    function: Any = {
+        "relu": lambda z: np.maximum(z, 0),
+        "tanh": np.tanh,
+        "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
+        "elu": lambda z: np.where(z > 0, z, np.expm1(np.minimum(z, 0))),
+    }[activation]
+    x = fold().x_val.astype(np.float64)
+    expected = {}
+    for layer in (0, 1):
+        z = x @ values[f"{layer}.weight"][0] + values[f"{layer}.bias"][0]
+        x = function(z)
+        number = layer + 1
+        expected[f"health/mean_{number}"] = x.mean()
+        expected[f"health/variance_{number}"] = x.var(axis=0).mean()
+        if activation == "relu":
+            expected[f"health/dead_{number}"] = (x == 0).all(axis=0).mean()
+        if activation in ("tanh", "sigmoid"):
+            slope = 1 - x**2 if activation == "tanh" else x * (1 - x)
+            expected[f"health/saturated_{number}"] = (slope < 0.01).mean()
+    for name, value in expected.items():
+        assert found[name][0] == pytest.approx(value, rel=1e-6, abs=1e-12), name
+    health = {name for name in found if name.startswith("health/") and "gradient" not in name}
+    assert health == set(expected)
+    if activation != "elu":
+        assert any(
+            value > 0.05 for name, value in expected.items() if name[7:11] in ("dead", "satu")
+        )
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_the_variance_that_enters_batch_norm_is_held_against_the_running_one(place: str) -> None:
+    model = {"hidden": [7], "batch_norm": place, "dropout": {"rate": 0.5, "where": "before_bn"}}
+    cfg = config(model, precision="float64")
+    found, state = trained(cfg, epochs=5)
+    values = weights(cfg, state)
+    z = fold().x_val @ values["0.weight"][0] + (values["0.bias"][0] if place == "after" else 0)
+    entering = np.maximum(z, 0) if place == "after" else z
+    ratio = entering.var(axis=0).mean() / values["0.variance"][0].mean()
+    assert found["health/variance_ratio_1"][0] == pytest.approx(ratio)
+
+
+def test_it_changes_no_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Blind:
+        def __init__(self, *_given: Any) -> None:
+            pass
+
+        def look(self) -> None:
+            pass
+
+        def figures(self) -> dict[str, Array]:
+            return {}
+
+    model = {"batch_norm": "after", "dropout": 0.3, "activation": "tanh"}
+    _, state = trained(config(model), epochs=3, replicates=3)
+    monkeypatch.setattr(training, "Health", Blind)
+    found, blind = trained(config(model), epochs=3, replicates=3)
+    assert not [name for name in found if name.startswith("health/")]
+    timed = [name for name in state if name.startswith("seconds.")]
+    for name in timed:
+        del state[name], blind[name]
+    assert_same(state, blind)
+
+
+def test_a_replicate_has_its_own_figures() -> None:
+    model = {"batch_norm": "before", "dropout": 0.3}
+    together, _ = trained(config(model), epochs=2, replicates=3)
+    alone, _ = trained(config(model), epochs=2)
+    for name, values in alone.items():
+        if name != "epoch_seconds":
+            assert together[name][0] == values[0], name
+    assert len(set(together["health/gradient_norm_1"])) == 3
+
+
+def test_a_net_without_hidden_layers_has_a_gradient() -> None:
+    found, _ = trained(config({"hidden": []}))
+    assert [name for name in found if name.startswith("health/")] == ["health/gradient_norm_1"]

@@ -1,0 +1,126 @@
+"""Health: what gradients and activations tell of a training, epoch by epoch (TECHNIQUES §10).
+
+It is a by-product: the gradients are those of the epoch's last step, the activations those of the
+first validation rows, as prediction leaves them in memory. It draws nothing and moves nothing, so a
+training has the same bits with it and without.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from trainer.arrays import Array
+from trainer.network import Layout, Network
+
+ROWS = 128
+"""Validation rows that are looked at, at most: they come shuffled, so the first are a sample."""
+
+SATURATED = {"sigmoid": (0.5, np.sqrt(0.24)), "tanh": (0.0, np.sqrt(0.99))}
+"""By activation: its centre, and how far from it its derivative is less than 0.01.
+
+With s the output, s(1 - s) of the sigmoid and 1 - s² of tanh.
+"""
+
+DEAD = ("relu",)
+"""Activations with units that can be dead: 0 for every row, so that no gradient passes."""
+
+
+class Health:
+    """The figures of R replicates that train together; layers count from 1 at the input.
+
+    - `health/gradient_norm_i`: ‖∂l/∂W‖ of layer i in the last step, as the optimiser got it;
+    - `health/mean_i`, `health/variance_i`: of a hidden layer's activations, over the rows, the mean
+      over its units;
+    - `health/saturated_i`: the share of a hidden layer's activations in the flat parts of a sigmoid
+      or tanh;
+    - `health/dead_i`: the share of its units that are 0 for every row;
+    - `health/variance_ratio_i`: the variance of what enters its batch norm, in prediction over in
+      training (the running variance): 1 unless dropout or few rows shift it (Li et al. 2018).
+
+    Args:
+        net: the net.
+        activation: the name of its hidden layers' activation.
+        gradient: (R, P), all of it, laid out as `net.learned`.
+        running: running statistics (R, D) by name.
+        marks: what prediction leaves in memory, see `Tape.mark`.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        activation: str,
+        gradient: Array,
+        running: Mapping[str, Array],
+        marks: Mapping[str, Array],
+    ) -> None:
+        self._activation = activation
+        views = Layout(net.weights).views(gradient[:, : Layout(net.weights).size])
+        self._gradients = {name.partition(".")[0]: _flat(view) for name, view in views.items()}
+        self._active = {name: marks[f"{name}.active"] for name in _hidden(marks, "active")}
+        self._entering = {name: marks[f"{name}.entering"] for name in _hidden(marks, "entering")}
+        self._running = {name: running[f"{name}.variance"] for name in self._entering}
+        arrays = [*self._active.values(), *self._entering.values()]
+        if not arrays:
+            return
+        rows = min(ROWS, arrays[0].shape[1])
+        self._sources = [array[:, :rows] for array in arrays]
+        widths = [array.shape[2] for array in arrays]
+        ends = np.cumsum(widths)
+        self._widths, self._starts = np.array(widths), ends - widths
+        self._sample = np.empty((len(gradient), rows, int(ends[-1])), gradient.dtype)
+        self._squares = np.empty_like(self._sample)
+        self._share = np.full((1, 1, rows), 1 / rows, gradient.dtype)
+        self._parts = [
+            self._sample[:, :, start:end] for start, end in zip(self._starts, ends, strict=True)
+        ]
+
+    def look(self) -> None:
+        """Keeps the activations, while they are in memory."""
+        if self._active:
+            for part, source in zip(self._parts, self._sources, strict=True):
+                np.copyto(part, source)
+
+    def figures(self) -> dict[str, Array]:
+        """The figures by name, (R,) each, of what `look` kept and of the last gradient."""
+        found = {}
+        for name, gradient in self._gradients.items():
+            squares = np.matmul(gradient.swapaxes(1, 2), gradient)
+            found[_key("gradient_norm", name)] = np.sqrt(squares[:, 0, 0])
+        if not self._active:
+            return found
+        np.multiply(self._sample, self._sample, out=self._squares)
+        mean = np.matmul(self._share, self._sample)[:, 0]
+        square = np.matmul(self._share, self._squares)[:, 0]
+        variance = np.maximum(square - mean * mean, 0)
+        means, variances, dead = (
+            np.add.reduceat(each, self._starts, axis=1) / self._widths
+            for each in (mean, variance, (square == 0).astype(mean.dtype))
+        )
+        for at, name in enumerate(self._active):
+            found[_key("mean", name)] = means[:, at]
+            found[_key("variance", name)] = variances[:, at]
+            if self._activation in DEAD:
+                found[_key("dead", name)] = dead[:, at]
+            if self._activation in SATURATED:
+                found[_key("saturated", name)] = self._saturated(self._parts[at])
+        for at, (name, running) in enumerate(self._running.items(), len(self._active)):
+            found[_key("variance_ratio", name)] = variances[:, at] / running.mean(axis=1)
+        return found
+
+    def _saturated(self, part: Array) -> Array:
+        centre, reach = SATURATED[self._activation]
+        away: Array = np.abs(part - part.dtype.type(centre)) > reach
+        return np.asarray(away.mean(axis=(1, 2)))
+
+
+def _hidden(marks: Mapping[str, Array], what: str) -> list[str]:
+    return [name.partition(".")[0] for name in marks if name.endswith(f".{what}")]
+
+
+def _key(figure: str, layer: str) -> str:
+    return f"health/{figure}_{int(layer) + 1}"
+
+
+def _flat(view: Array) -> Array:
+    """The numbers of each replicate in a column."""
+    return view.reshape(len(view), -1, 1)
