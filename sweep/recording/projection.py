@@ -45,6 +45,7 @@ WITHOUT_SPREAD = ("learning_rate", "epoch_seconds", "health/")
 
 STATUS = {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 DESCRIPTION = "mlflow.note.content"
+DIAGNOSIS = "sweep.diagnosis"
 
 
 class Point(NamedTuple):
@@ -123,7 +124,9 @@ def _end_trial(changes: Changes, record: TrialEnded) -> None:
     changes.points += _figures(figures, record.at_ms, record.epoch)
     # The reason is written even if there is none: an earlier end may have had one.
     _tag(changes, {"sweep.state": record.state, "sweep.reason": record.reason or ""})
-    _tag(changes, {DESCRIPTION: described(record)})
+    diagnosis = record.tags.get(DIAGNOSIS)
+    text = described(record)
+    _tag(changes, {DESCRIPTION: f"{text}\n\nDiagnosis: {diagnosis}" if diagnosis else text})
     _tag(changes, record.tags)
     if record.error is not None:
         changes.texts["error.txt"] = record.error

@@ -60,7 +60,10 @@ def test_mlflow_has_every_trial(finished: Sweep) -> None:
         assert (tags["sweep.study"], tags["sweep.state"]) == ("smoke", "complete")
         assert child.data.params["model.activation"] == trial["params"]["model.activation"]
         assert child.data.params["training.epochs"] == "3"
-        for metric in METRICS | {"val_accuracy_sd", "learning_rate", "epoch_seconds"}:
+        assert tags["sweep.diagnosis"]
+        assert tags["mlflow.note.content"].endswith(f"Diagnosis: {tags['sweep.diagnosis']}")
+        more = {"val_accuracy_sd", "learning_rate", "epoch_seconds", "health/gradient_norm_1"}
+        for metric in METRICS | more:
             steps = [each.step for each in client.get_metric_history(child.info.run_id, metric)]
             assert steps == [1, 2, 3], metric
         last = client.get_metric_history(child.info.run_id, "val_accuracy")[-1]

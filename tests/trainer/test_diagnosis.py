@@ -1,0 +1,70 @@
+"""Nets with an illness each are told what ails them; a healthy one is told nothing."""
+
+from typing import Any
+
+import pytest
+from sklearn.datasets import load_digits
+
+from tests.trainer.conftest import config
+from trainer.data import Data, split
+from trainer.dataset import checked
+from trainer.diagnosis import diagnose
+from trainer.rules import Technique
+from trainer.training import train
+
+
+@pytest.fixture(scope="module")
+def digits() -> Data:
+    x, y = load_digits(return_X_y=True)
+    preprocess = Technique("standardize", {})
+    made = split(
+        checked("digits", x, y), validation=0.2, test=0.2, folds=None, preprocess=preprocess, seed=0
+    )
+    return made.data
+
+
+def verdict(digits: Data, model: dict[str, Any], **training: Any) -> list[str]:
+    settings = {"batch_size": 64, "learning_rate": 0.001, **training}
+    cfg = config({"hidden": [32, 32], **model}, **settings)
+    progress = train(cfg, digits, None, cfg.training.epochs, seed=0, replicates=2)
+    return diagnose({name: values[-1].mean() for name, values in progress.history.items()})
+
+
+def test_a_healthy_net(digits: Data) -> None:
+    assert verdict(digits, {"activation": "elu", "batch_norm": "after"}, epochs=12) == []
+
+
+def test_deep_sigmoids_with_small_weights(digits: Data) -> None:
+    found = verdict(digits, {"hidden": [32] * 6, "activation": "sigmoid", "init": "normal"})
+    assert found[0].startswith("vanishing gradients: layer 1 gets ")
+    assert found[-1].startswith("does not fit train (0.")
+
+
+def test_a_rate_that_kills_rectifiers(digits: Data) -> None:
+    found = verdict(digits, {"activation": "relu"}, optimizer="sgd", learning_rate=3.0)
+    assert any(" % of layer 2 is dead" in each for each in found), found
+
+
+def test_saturated_units(digits: Data) -> None:
+    found = verdict(digits, {"activation": "tanh", "init": {"normal": {"sigma": 1.0}}}, epochs=2)
+    assert any(" % of layer 1 is saturated" in each for each in found), found
+
+
+def test_dropout_before_batch_norm(digits: Data) -> None:
+    model = {"batch_norm": "after", "dropout": {"rate": 0.5, "where": "before_bn"}}
+    found = verdict(digits, model, epochs=20)
+    assert any(each.startswith("variance shift: batch norm 1 meets 0.") for each in found), found
+
+
+def test_figures_speak_for_themselves() -> None:
+    assert diagnose({}) == []
+    assert diagnose({"train_accuracy": 0.99, "val_accuracy": 0.9}) == [
+        "fits train (0.990), not validation (0.900): regularise"
+    ]
+    assert diagnose({"health/gradient_norm_1": 2e5, "health/gradient_norm_2": 1.0}) == [
+        "exploding gradients: that of layer 1 has norm 2e+05"
+    ]
+    assert diagnose({"health/gradient_norm_1": 0.0, "health/gradient_norm_2": 1.0}) == [
+        "vanishing gradients: layer 1 gets nothing of the top layer's gradient"
+    ]
+    assert diagnose({"health/dead_2": 0.43}) == ["43 % of layer 2 is dead"]

@@ -1,0 +1,83 @@
+"""Diagnosis: in words, what the figures of a net's last epoch say about its training.
+
+The thresholds are rules of thumb; what they say is what to look at, not what is the case.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+
+VANISHING = 1e-2
+"""Gradient of the first layer over that of the last, below which it vanishes. In the nets of Glorot
+and Bengio (2010) that train well the layers' gradients differ by less than ten times."""
+
+EXPLODING = 1e3
+"""Norm of a layer's gradient; where training works it is about 1 or less."""
+
+DEAD, SATURATED = 0.25, 0.5
+"""Share of a layer's units, and of its activations, from which a layer has lost much of itself."""
+
+SHIFT = 0.8
+"""Test variance over training variance, or its inverse, below which batch norm is misled: dropout
+of a tenth of the units gives .86, of a fifth .73 (Li et al. 2018)."""
+
+GAP = 0.05
+"""Accuracy in training above that in validation that counts as overfitting."""
+
+UNFIT = 0.7
+"""Accuracy in training below which a net does not fit its own data."""
+
+
+def diagnose(figures: Mapping[str, float]) -> list[str]:
+    """What stands out, the gravest first; nothing if all looks well.
+
+    Args:
+        figures: of one epoch, the means over replicates: the four metrics and those of
+            `health.Health`, of which any may be absent.
+    """
+    return [*_gradients(figures), *_layers(figures), *_fit(figures)]
+
+
+def _gradients(figures: Mapping[str, float]) -> Iterator[str]:
+    norms = dict(_by_layer(figures, "gradient_norm"))
+    for layer, norm in norms.items():
+        if norm > EXPLODING:
+            yield f"exploding gradients: that of layer {layer} has norm {norm:.0e}"
+            return
+    if len(norms) > 1:
+        first, top = norms[min(norms)], norms[max(norms)]
+        if first < VANISHING * top:
+            share = f"{first / top:.0e}" if first else "nothing"
+            yield f"vanishing gradients: layer 1 gets {share} of the top layer's gradient"
+
+
+def _layers(figures: Mapping[str, float]) -> Iterator[str]:
+    for what, least in (("dead", DEAD), ("saturated", SATURATED)):
+        for layer, share in _by_layer(figures, what):
+            if share >= least:
+                yield f"{share:.0%} of layer {layer} is {what}".replace("%", " %")
+    for layer, ratio in _by_layer(figures, "variance_ratio"):
+        if not SHIFT <= ratio <= 1 / SHIFT:
+            yield (
+                f"variance shift: batch norm {layer} meets {ratio:.2g} of its training variance "
+                "in prediction"
+            )
+
+
+def _fit(figures: Mapping[str, float]) -> Iterator[str]:
+    train, validation = figures.get("train_accuracy"), figures.get("val_accuracy")
+    if train is None or validation is None:
+        return
+    if train - validation > GAP:
+        yield f"fits train ({train:.3f}), not validation ({validation:.3f}): regularise"
+    elif train < UNFIT and validation < UNFIT:
+        yield (
+            f"does not fit train ({train:.3f}): try another activation, init, batch norm, "
+            "learning rate or optimiser"
+        )
+
+
+def _by_layer(figures: Mapping[str, float], what: str) -> Iterator[tuple[int, float]]:
+    for name, value in figures.items():
+        found = re.fullmatch(rf"health/{what}_(\d+)", name)
+        if found:
+            yield int(found[1]), value
