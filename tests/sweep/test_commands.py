@@ -216,3 +216,24 @@ def test_check_prints_the_claims(call: Call, tmp_path: Path) -> None:
     shown = call("run", file, "--set", "model.batch_norm=after")
     assert shown.exit_code == 2
     assert "claims.0.compare.model.batch_norm: is not a field that is searched" in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: a", "--decide: needs a study with claims, got 'a'"),
+        (
+            "name: a\nmodel: {batch_norm: {choose: [none, after]}}\nclaims: [{name: norm, "
+            "compare: {model.batch_norm: [after, none]}, expect: after > none}]",
+            "search.looks: must be 1 unless search.sampler is grid or factorial, got 2",
+        ),
+    ],
+)
+def test_decide_says_why_it_cannot(call: Call, tmp_path: Path, text: str, message: str) -> None:
+    folder = tmp_path / "results" / "a"
+    folder.mkdir(parents=True)
+    (folder / "study.yaml").write_text(text)
+    shown = call("resume", "a", "--decide")
+    assert shown.exit_code == 2
+    assert shown.stderr.strip() == message
+    assert [each.name for each in folder.iterdir()] == ["study.yaml"]
