@@ -20,6 +20,7 @@ TUNE, OPTUNA = 1 / 20, 1 / 2.5
 
 FIRST = 1.5
 GROWTH = 1.5
+WORSE = 1.1
 Timed = Callable[[Path], dict[str, Any]]
 
 
@@ -28,7 +29,7 @@ def run(quick: bool) -> tuple[list[Row], dict[str, Any]]:
     rows = _digits(quick)
     if not quick:
         rows += [*_sleeping(), _first_result()]
-    return [*rows, *_decisions(quick), _suggestions(quick)], {}
+    return [*rows, *_decisions(quick), _suggestions(quick), *([] if quick else [_quality()])], {}
 
 
 def _digits(quick: bool) -> list[Row]:
@@ -135,3 +136,21 @@ def _suggestions(quick: bool) -> Row:
     return row(
         f"a suggestion, ms: with {many} trials / with {few}", late, early, late / early, GROWTH
     )
+
+
+def _quality() -> Row:
+    """What it costs to show TPE the best and the newest trials alone."""
+    count = 1200
+    pairs = []
+    for seed in range(3):
+        with tempfile.TemporaryDirectory() as folder:
+            where = {"cwd": Path(folder)}
+            pairs.append(
+                [
+                    float(call("benchmarks.history", "searched", count, seed, bounded, **where))
+                    for bounded in (True, False)
+                ]
+            )
+    ours, peer = ([pair[side] for pair in pairs] for side in (0, 1))
+    name = f"TPE's last of {count} suggestions, distance from the best / with all trials shown"
+    return _paired(name, ours, peer, WORSE)

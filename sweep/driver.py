@@ -15,13 +15,14 @@ from sweep.answers.results import Results, read
 from sweep.datasets import Datasets
 from sweep.scheduling.ray_runner import RayRunner, RayUnavailable
 from sweep.session import Ending, RunnerFactory, Session
+from sweep.spec.catalogue import STUDIES
 from sweep.spec.study import Study, check
 from sweep.spec.study_file import assign, load, override
 from sweep.wishes import Wishes
 from sweep.workspace import StudyFolder, Workspace, workspace
 from trainer.rules import ConfigError, Problem
 
-DEFAULT_STUDY = Path(__file__).parents[1] / "studies" / "digits.yaml"
+DEFAULT_STUDY = STUDIES / "digits.yaml"
 """What `run` runs when it is given no study."""
 
 

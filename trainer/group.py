@@ -24,7 +24,7 @@ LAYER_SAVING, NUMBER_SAVING = 6e-6, 1.5e-9
 """Seconds that compiled loops save a step, for each layer and for each parameter: rough figures."""
 
 FUSION_COST = 0.01
-"""Seconds that must be saved to make up for reading the program and loading the loops."""
+"""Seconds that must be saved to make up for reading the program."""
 
 LOGGED = 32
 """Steps whose scores are added up at once, which is cheaper than step by step."""
@@ -104,7 +104,8 @@ class Group:
         self._words = np.empty((len(replicates), net.random(max(sizes)) // 4), np.uint64)
         self._streams: list[np.random.BitGenerator] = []
         saving = len(net.layers) * LAYER_SAVING + arrays["parameters"].size * NUMBER_SAVING
-        self._fused = epochs * self.steps * saving > FUSION_COST and kernels.available()
+        saving *= epochs * self.steps
+        self._fused = saving > FUSION_COST and kernels.worth(saving)
         self._memory, self._update_memory = Memory(library), Memory(library)
         self._resident: Resident | None = None
         update = self._tape(self._update_memory, 0)

@@ -10,6 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+START_SECONDS = 0.7
+"""What it takes to import Numba and to load a net's loops: measured on two cores of an AMD EPYC."""
+
+_forgone = 0.0
+
 HEADER = """from numba import njit
 from numpy import bool_, float32, float64, sqrt
 
@@ -21,6 +26,20 @@ from numpy import bool_, float32, float64, sqrt
 def available() -> bool:
     """Whether Numba is installed (the extra `fast`)."""
     return importlib.util.find_spec("numba") is not None
+
+
+def worth(seconds: float) -> bool:
+    """Whether to use loops that save so many seconds of a training.
+
+    A process starts Numba once it has forgone what the start costs, which is never more than twice
+    the cost of the better choice (the ski-rental problem, Karlin et al. 1988). The loops give the
+    bits that NumPy gives, so nothing else depends on it.
+    """
+    global _forgone
+    if "numba" in sys.modules:
+        return True
+    _forgone += seconds
+    return _forgone >= START_SECONDS and available()
 
 
 @functools.cache

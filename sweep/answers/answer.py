@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
+from sweep.answers.claims import Finding
 from sweep.answers.results import Results, TrialResult
 from sweep.answers.summary import spread
 
@@ -24,8 +25,8 @@ class Cost:
     saved: float
 
 
-def answer(results: Results) -> str:
-    """What was found, and how sure it is."""
+def answer(results: Results, claims: Sequence[Finding] = ()) -> str:
+    """What was found, and how sure it is: about its claims, if any, and the best trial."""
     ranked = results.ranked()
     if not ranked:
         return "No trial has completed, so there is no answer."
@@ -39,7 +40,20 @@ def answer(results: Results) -> str:
         f"{spread(best.values)} (mean ± sd, {len(best.values)} replicates){tested}, with "
         f"{settings or 'the one configuration there is'}."
     )
-    return f"{first} {_margin(best, ranked[1:])}"
+    return f"{_verdicts(claims)} {first}" if claims else f"{first} {_margin(best, ranked[1:])}"
+
+
+def _verdicts(claims: Sequence[Finding]) -> str:
+    """Which claims are decided, and how."""
+    decided = []
+    for verdict in ("supported", "refuted"):
+        names = [each.name for each in claims if each.verdict == verdict]
+        if names:
+            decided.append(f"{len(names)} {verdict} ({', '.join(names)})")
+    undecided = sum(each.verdict == "undecided" for each in claims)
+    if not decided:
+        return f"Nothing was decided: all claims ({undecided}) are open."
+    return f"Of {len(claims)} claims {', '.join([*decided, f'{undecided} undecided'])}."
 
 
 def _margin(best: TrialResult, others: Sequence[TrialResult]) -> str:

@@ -53,7 +53,7 @@ def markdown(found: Sequence[Finding]) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.4g}"
+    return "–" if value is None else f"{round(value, 12):+.4g}"  # 2e-17 is rounding
 
 
 def _ends(found: Finding) -> str:

@@ -10,10 +10,11 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from sweep.answers import charts, plots
+from sweep.answers import charts, claims_table, plots
 from sweep.answers.answer import answer, cost
+from sweep.answers.claims import Finding, findings
 from sweep.answers.evidence import Evidence, evidence
 from sweep.answers.results import Results
 from sweep.answers.summary import spread
@@ -69,12 +70,13 @@ class Report:
     page: Path
     pictures: tuple[Path, ...]
     answer: str
+    claims: tuple[Finding, ...]
 
     def as_json(self) -> dict[str, Any]:
         """The object of `report --json`."""
         return {
             "answer": self.answer,
-            "claims": [],
+            "claims": [each.as_json() for each in self.claims],
             "html": str(self.page),
             "pictures": [str(each) for each in self.pictures],
         }
@@ -91,14 +93,18 @@ def write(folder: StudyFolder) -> Report:
     shutil.rmtree(draft, ignore_errors=True)
     (draft / "pictures").mkdir(parents=True)
     names = plots.draw(found, draft / "pictures")
-    (draft / "report.html").write_text(page(found), encoding="utf-8")
+    claims = tuple(findings(found.results))
+    (draft / "report.html").write_text(page(found, claims), encoding="utf-8")
+    if claims:
+        (draft / "claims.md").write_text(claims_table.markdown(claims), encoding="utf-8")
     shutil.rmtree(folder.report, ignore_errors=True)
     draft.rename(folder.report)
     pictures = tuple(folder.report / "pictures" / f"{name}.png" for name in names)
-    return Report(folder.report / "report.html", pictures, answer(found.results))
+    said = answer(found.results, claims)
+    return Report(folder.report / "report.html", pictures, said, claims)
 
 
-def page(found: Evidence) -> str:
+def page(found: Evidence, claims: Sequence[Finding] = ()) -> str:
     """The HTML page."""
     from plotly.offline import get_plotlyjs
 
@@ -111,7 +117,8 @@ def page(found: Evidence) -> str:
             f"<title>{name}</title><style>{STYLE}</style>",
             f"<script>{get_plotlyjs()}</script></head><body>",
             f"<h1>{name}</h1><p>{question}</p>",
-            f'<p class="answer">{html.escape(answer(results))}</p>',
+            f'<p class="answer">{html.escape(answer(results, claims))}</p>',
+            _claims(claims),
             _best(found),
             *_figures(found),
             _cost(results),
@@ -119,6 +126,13 @@ def page(found: Evidence) -> str:
             "</body></html>",
         ]
     )
+
+
+def _claims(found: Sequence[Finding]) -> str:
+    if not found:
+        return ""
+    table = _table(claims_table.HEAD, claims_table.rows(found), kind="words")
+    return f"<h2>Claims</h2>{table}<p>{html.escape(claims_table.note(found))}</p>"
 
 
 def _figures(found: Evidence) -> Iterable[str]:
@@ -147,8 +161,10 @@ def _best(found: Evidence) -> str:
     return f"<h2>Best trials</h2>{_table(head, body)}"
 
 
-def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    rows = ["".join(f'<td class="number">{html.escape(cell)}</td>' for cell in row) for row in body]
+def _table(
+    head: Sequence[str], body: Sequence[Sequence[str]], kind: Literal["number", "words"] = "number"
+) -> str:
+    rows = ["".join(f'<td class="{kind}">{html.escape(cell)}</td>' for cell in row) for row in body]
     heads = "".join(f"<th>{html.escape(each)}</th>" for each in head)
     lines = "".join(f"<tr>{row}</tr>" for row in rows)
     return f'<div style="overflow-x: auto"><table><tr>{heads}</tr>{lines}</table></div>'

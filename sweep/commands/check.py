@@ -1,4 +1,4 @@
-"""`check`: is a study file right, and what does it search?"""
+"""`check` and `studies`: is a study file right, what does it search, and which are there?"""
 
 from pathlib import Path
 
@@ -42,3 +42,36 @@ def check(study: Path, assignments: tuple[str, ...], as_json: bool) -> None:
         click.echo(f"  claim {each.name}: {each}")
     if not space:
         click.echo("  nothing is searched: every field has one value")
+
+
+@click.command()
+@json_option
+def studies(as_json: bool) -> None:
+    """List the studies in the box: question, cost and what they need.
+
+    The cost is trials × replicates × epochs; pruning makes it less.
+
+    \b
+    Example:
+      python -m sweep studies
+    """
+    from dataclasses import asdict
+
+    from sweep.spec.catalogue import catalogue
+
+    with told():
+        entries = catalogue()
+    if as_json:
+        print_json([asdict(each) | {"cost": each.cost} for each in entries])
+        return
+    for each in entries:
+        click.echo(f"{each.name}: {each.question}")
+        if each.problem is not None:
+            click.echo(f"  can't be run here: {each.problem}")
+            continue
+        claims = f"; {len(each.claims)} claims" if each.claims else ""
+        click.echo(
+            f"  {each.trials} trials × {each.replicates} replicates × {each.epochs} epochs "
+            f"= {each.cost:,} epochs{claims}; needs {', '.join(each.needs) or 'nothing'}"
+        )
+        click.echo(f"  python -m sweep run {each.file}")

@@ -5,13 +5,18 @@ parameters cost a durable storage eight transactions), and whatever a sampler ke
 attributes (CMA-ES a pickle) is never stored and never loaded. Every suggestion comes from a sampler
 seeded by (seed, trial number): a resumed study goes on as if it had never stopped. (CMA-ES alone
 starts its evolution anew, from the trials that it finds.)
+
+TPE and Gaussian processes grow slower with every trial that they look at. They are shown the trials
+that run, the best `BEST` and the newest `NEWEST` of those that ended (see `_Recent`).
 """
 
+import bisect
 import copy
 import functools
+import itertools
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -23,6 +28,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
+from optuna.storages import InMemoryStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from sweep.spec import space
@@ -31,6 +38,11 @@ from sweep.spec.study import Study
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 Params = dict[str, space.Scalar]
+
+BEST, NEWEST = 100, 400
+"""How many trials that ended a sampler is shown: enough for TPE's good group, which has 25 at most,
+and for the density of the others; `benchmarks/history.py` measures that nothing is lost by it.
+"""
 
 
 class Result(NamedTuple):
@@ -66,7 +78,8 @@ def make(study: Study, past: Sequence[FrozenTrial]) -> Sampler:
     name = study.search.sampler.name
     if name in DESIGNS:
         return Design(DESIGNS[name](study))
-    return OptunaSampler(study, SAMPLERS[name], past)
+    storage = _Recent(maximize=study.maximize) if name in RECENT else InMemoryStorage()
+    return OptunaSampler(study, SAMPLERS[name], past, storage)
 
 
 def seeded(*key: int) -> int:
@@ -82,13 +95,18 @@ class OptunaSampler:
     """
 
     def __init__(
-        self, study: Study, sampler: Callable[[int], BaseSampler], past: Sequence[FrozenTrial]
+        self,
+        study: Study,
+        sampler: Callable[[int], BaseSampler],
+        past: Sequence[FrozenTrial],
+        storage: InMemoryStorage,
     ) -> None:
         self._template = study.template
         self._seed = study.search.seed
         self._lag = study.lag
         self._sampler = sampler
-        self._study = optuna.create_study(direction="maximize" if study.maximize else "minimize")
+        direction = StudyDirection.MAXIMIZE if study.maximize else StudyDirection.MINIMIZE
+        self._study = optuna.create_study(direction=direction, storage=storage)
         self._results: dict[int, Result] = {}
         for number, trial in enumerate(past):
             if trial.state.is_finished():
@@ -121,6 +139,60 @@ class OptunaSampler:
         self._study.tell(number, result.value, result.state)
 
 
+class _Recent(InMemoryStorage):
+    """A study in memory that shows those who ask for its trials the best and the newest of them.
+
+    Which these are depends on numbers and values alone, not on when results came in.
+    """
+
+    def __init__(self, *, maximize: bool) -> None:
+        super().__init__()
+        self._sign = -1 if maximize else 1
+        self._open: set[int] = set()
+        self._ended: list[tuple[int, FrozenTrial]] = []
+        self._ranked: list[tuple[float, int, FrozenTrial]] = []
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """Makes a trial, which is shown until it ends."""
+        trial_id = super().create_new_trial(study_id, template_trial)
+        self._open.add(trial_id)
+        return trial_id
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        """Notes the trials that have ended, by number and by value."""
+        done = super().set_trial_state_values(trial_id, state, values)
+        if state.is_finished():
+            trial = self.get_trial(trial_id)
+            self._open.discard(trial_id)
+            bisect.insort(self._ended, (trial.number, trial))
+            if state is TrialState.COMPLETE:
+                bisect.insort(self._ranked, (self._sign * trial.values[0], trial.number, trial))
+        return done
+
+    def get_all_trials(
+        self,
+        study_id: int,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
+        """The trials in these states, by number: all that have not ended, and a choice of others.
+
+        They are not to be written to, whatever `deepcopy` says: Optuna's own samplers never do.
+        """
+        shown = dict(self._ended[-NEWEST:])
+        earlier = (each for _, number, each in self._ranked if number not in shown)
+        best = list(itertools.islice(earlier, BEST))
+        running = [self.get_trial(each) for each in self._open]
+        found = {each.number: each for each in (*best, *shown.values(), *running)}
+        return [
+            found[number]
+            for number in sorted(found)
+            if states is None or found[number].state in states
+        ]
+
+
 def _running(past: FrozenTrial) -> FrozenTrial:
     """A past trial as it was when it started."""
     anew = copy.copy(past)
@@ -149,6 +221,9 @@ SAMPLERS: Mapping[str, Callable[[int], BaseSampler]] = {
     "gp": lambda seed: GPSampler(seed=seed),
 }
 """Optuna's samplers by their name in a study file."""
+
+RECENT = ("tpe", "gp")
+"""Those that are shown the best and the newest trials alone; CMA-ES needs its own last ones."""
 
 
 class Design:

@@ -49,8 +49,8 @@ class Claim:
 
 
 def shown(option: space.Scalar) -> str:
-    """An option as YAML writes it."""
-    return compact(option)
+    """An option as a study file has it; the search space knows lists by their text."""
+    return option if isinstance(option, str) else compact(option)
 
 
 def read_claims(

@@ -61,9 +61,24 @@ def test_check_prints_the_search_space(call: Call) -> None:
     assert call("check", DIGITS).exit_code == 0
 
 
-@pytest.mark.parametrize("study", ["digits", "smoke", "fashion_mnist"])
-def test_the_studies_in_the_box_are_right(call: Call, study: str) -> None:
-    assert call("check", ROOT / "studies" / f"{study}.yaml").exit_code == 0
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda file: file.stem
+)
+def test_the_studies_in_the_box_are_right(call: Call, file: Path) -> None:
+    assert call("check", file).exit_code == 0
+
+
+def test_studies_lists_question_cost_and_needs(call: Call) -> None:
+    listed = {each["name"]: each for each in json.loads(call("studies", "--json").stdout)}
+    assert set(listed) == {file.stem for file in (ROOT / "studies").glob("*.yaml")}
+    digits = listed["digits"]
+    assert digits["question"].startswith("Which activation")
+    assert (digits["trials"], digits["replicates"], digits["epochs"]) == (60, 3, 27)
+    assert (digits["cost"], digits["needs"], digits["problem"]) == (60 * 3 * 27, [], None)
+    assert listed["fashion_mnist"]["needs"] == ["data.source (idx:fashion-mnist)"]
+    shown = call("studies").stdout
+    assert "60 trials × 3 replicates × 27 epochs = 4,860 epochs; needs nothing" in shown
+    assert all(each["question"] in shown for each in listed.values())
 
 
 def test_an_empty_workspace_has_no_studies(call: Call) -> None:

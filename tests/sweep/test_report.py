@@ -143,6 +143,16 @@ def test_the_answer_and_the_cost(found: Evidence) -> None:
     assert "paired difference" in made
 
 
+def test_claims_that_are_open_are_said_to_be(tmp_path: Path, found: Evidence) -> None:
+    claim = {"name": "norm", "compare": {"model.batch_norm": ["after", "none"]}}
+    made = report.write(written(tmp_path, 7, claims=[claim | {"expect": "after > none"}]))
+    assert made.answer.startswith("Nothing was decided: all claims (1) are open. Of 7 trials")
+    assert [each["verdict"] for each in made.as_json()["claims"]] == ["undecided"]
+    page = made.page.read_text(encoding="utf-8")
+    assert "the sampler tpe chose trials by their results" in page
+    assert "<h2>Claims</h2>" not in report.page(found)
+
+
 def test_the_confusion_matrix_is_drawn_when_it_was_noted(tmp_path: Path) -> None:
     folder = written(tmp_path, 3)
     storage = Storage(folder.trials, "made")

@@ -10,6 +10,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from sweep.search import samplers
 from sweep.search.samplers import OptunaSampler, Params, Result, Sampler, distribution, make
 from sweep.spec import space
 from sweep.spec.study import Study, check
@@ -177,6 +178,32 @@ def test_a_pruned_trial_counts_with_its_values_at_rungs(digits: dict[str, Any]) 
     trial, _ = sampler._study.get_trials()
     assert trial.state is TrialState.PRUNED
     assert trial.intermediate_values == {1: 0.25, 3: 0.5}
+
+
+@pytest.mark.parametrize("maximize", [True, False])
+def test_tpe_is_shown_the_best_the_newest_and_the_running(
+    digits: dict[str, Any], monkeypatch: pytest.MonkeyPatch, maximize: bool
+) -> None:
+    monkeypatch.setattr(samplers, "BEST", 3)
+    monkeypatch.setattr(samplers, "NEWEST", 4)
+    goal = {"metric": "val_loss", "direction": "maximize" if maximize else "minimize"}
+    sampler = make(searched({**digits, "objective": goal}, "tpe"), [])
+    assert isinstance(sampler, OptunaSampler)
+    chance = np.random.default_rng(0)
+    for number in range(20):
+        sampler.ask(number)
+    values = [float(each) for each in chance.random(20).round(1)]  # with equals among them
+    for number in map(int, chance.permutation([each for each in range(20) if each not in (2, 18)])):
+        state = TrialState.FAIL if number in (17, 5) else TrialState.COMPLETE
+        found = values[number] if state is TrialState.COMPLETE else None
+        sampler.tell(number, Result(state, found, {}))
+    sampler.ask(20)
+    earlier = [each for each in range(15) if each not in (2, 5)]
+    best = sorted(earlier, key=lambda each: (-values[each] if maximize else values[each], each))[:3]
+    shown = sampler._study.get_trials()
+    assert [each.number for each in shown] == sorted({*best, 15, 16, 17, 19, 2, 18, 20})
+    complete = sampler._study.get_trials(states=(TrialState.COMPLETE,))
+    assert [each.number for each in complete] == sorted({*best, 15, 16, 19})
 
 
 def test_tpe_learns_how_the_parameters_of_a_technique_go_together() -> None:

@@ -53,7 +53,7 @@ def check_loops(cfg: Config, monkeypatch: pytest.MonkeyPatch, replicates: int = 
     monkeypatch.setattr(kernels, "compiled", interpreted)
 
     def trained(available: bool) -> Progress:
-        monkeypatch.setattr(kernels, "available", lambda: available)
+        monkeypatch.setattr(kernels, "worth", lambda _seconds: available)
         return train(cfg, data, None, 2, seed=0, replicates=replicates)
 
     plain, other = trained(available=False), trained(available=True)

@@ -1,3 +1,4 @@
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -74,8 +75,21 @@ def test_training_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = config({"activation": "elu", "batch_norm": "after", "dropout": 0.3})
     data = Data((fold(200),), 3)
     monkeypatch.setattr("trainer.group.FUSION_COST", 0)
+    monkeypatch.setattr(kernels, "worth", lambda _seconds: True)
     fast = train(cfg, data, None, 3, seed=0, replicates=3)
-    monkeypatch.setattr(kernels, "available", lambda: False)
+    monkeypatch.setattr(kernels, "worth", lambda _seconds: False)
     plain = train(cfg, data, None, 3, seed=0, replicates=3)
     assert_same(fast.state, plain.state)
     assert_same(fast.history, plain.history)
+
+
+def test_numba_starts_once_its_start_has_been_forgone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "numba", raising=False)
+    monkeypatch.setattr(kernels, "START_SECONDS", 1.0)
+    monkeypatch.setattr(kernels, "_forgone", 0.0)
+    assert not kernels.worth(0.4)
+    assert not kernels.worth(0.4)
+    assert kernels.worth(0.4)
+    monkeypatch.setattr(kernels, "_forgone", 0.0)
+    monkeypatch.setitem(sys.modules, "numba", sys)
+    assert kernels.worth(0.0)

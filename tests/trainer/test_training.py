@@ -254,7 +254,7 @@ def test_double_precision_follows_single(data: Data) -> None:
 
 
 def test_memory_does_not_grow_with_the_steps(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "available", lambda: False)  # compiling takes memory, once
+    monkeypatch.setattr(kernels, "worth", lambda _seconds: False)  # compiling takes memory, once
     cfg = config({"batch_norm": "before", "dropout": 0.3, "hidden": [40, 30]}, epochs=50)
 
     def peak(epochs: int) -> int:
