@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import cache, partial
 from typing import NamedTuple
 
 from sweep.answers import winner
@@ -29,6 +30,9 @@ from sweep.workspace import StudyFolder, Workspace
 
 DRAIN_SECONDS = 600.0
 """How long the end of a sweep waits for MLflow."""
+
+RECORDER_SECONDS = 5.0
+"""How long the recorder may wait for the end of the first trial, which needs the processor more."""
 
 RunnerFactory = Callable[[Datasets, Resources, str | None], Runner]
 
@@ -72,36 +76,34 @@ class Session:
                 runner.close()
                 return Ending()
             outbox.add(SweepStarted(self._study.question, self._study.text, _now(), provenance()))
-            recording = Recording(
-                outbox,
-                self._folder.path,
-                self._place.tracking_uri,
-                self._place.artifact_root,
-            )
+            uris = (self._place.tracking_uri, self._place.artifact_root)
+            recording = cache(partial(Recording, outbox, self._folder.path, *uris))
             try:
                 if runner is not None:
                     with closing(runner):
                         failure = self._train(outbox, recording, runner, quiet)
                 self._conclude(outbox, failure)
             finally:
-                left = self._drain(recording, quiet)
-            trouble = recording.trouble if left else None
+                left = self._drain(recording(), quiet)
+            trouble = recording().trouble if left else None
         return Ending(failure, left, trouble)
 
     def _train(
         self,
         outbox: Outbox,
-        recording: Recording,
+        recording: Callable[[], Recording],
         runner: Runner,
         quiet: bool,
     ) -> str | None:
-        """Runs the loop; why it gave up, if it did."""
+        """Runs the loop; why it gave up, if it did. Calling `recording` starts the recorder."""
         study = self._study
         entry = PRUNERS[study.search.pruner.name]
+        began = time.monotonic()
         with progress(study.metric, quiet=quiet) as show:
 
             def watch(standing: Standing) -> None:
-                recording.look_after()
+                if standing.fresh or time.monotonic() - began > RECORDER_SECONDS:
+                    recording().look_after()
                 show(standing)
 
             loop = Loop(
