@@ -235,3 +235,24 @@ def test_a_study_that_cannot_be_read_hides_no_other(call: Call, tmp_path: Path) 
     assert "not valid YAML" in entries["broken"]["reason"]
     assert "cut can't be read" in shown.stderr
     assert call("list").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: a", "--decide: needs a study with claims, got 'a'"),
+        (
+            "name: a\nmodel: {batch_norm: {choose: [none, after]}}\nclaims: [{name: norm, "
+            "compare: {model.batch_norm: [after, none]}, expect: after > none}]",
+            "search.looks: must be 1 unless search.sampler is grid or factorial, got 2",
+        ),
+    ],
+)
+def test_decide_says_why_it_cannot(call: Call, tmp_path: Path, text: str, message: str) -> None:
+    folder = tmp_path / "results" / "a"
+    folder.mkdir(parents=True)
+    (folder / "study.yaml").write_text(text)
+    shown = call("resume", "a", "--decide")
+    assert shown.exit_code == 2
+    assert shown.stderr.strip() == message
+    assert [each.name for each in folder.iterdir()] == ["study.yaml"]
