@@ -11,6 +11,7 @@ from benchmarks.report import Row, machine, written
 BENCHMARKS = {
     "accuracy": "what the techniques reach on real data",
     "gpu": "the trainer on a GPU against PyTorch on the same card",
+    "record": "what sending trials to MLflow and drawing their pictures costs",
     "start": "how long a newcomer waits, and what workers cost in memory",
     "sweep": "a sweep against Ray Tune and Optuna alone; slots, first result, long studies",
     "trainer": "the trainer against PyTorch, scikit-learn and its own matrix products",

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sweep.answers.claims import findings
+from sweep.answers.intervals import SPENT
 from sweep.answers.results import Results, read
 from sweep.datasets import Datasets
 from sweep.scheduling.ray_runner import RayRunner, RayUnavailable
@@ -93,6 +95,7 @@ def resume(
     name: str,
     *,
     trials: str | None = None,
+    decide: bool = False,
     address: str | None = None,
     allow_code: Collection[str] = (),
     folder: str | None = None,
@@ -104,6 +107,7 @@ def resume(
     Args:
         name: the study's name.
         trials: a new number of trials to end with, or `+N` for so many more than it has now.
+        decide: doubles the replicates while claims are open, at no more than three looks in all.
         address, allow_code, folder, quiet, runner: as in `run`.
 
     Raises:
@@ -115,9 +119,30 @@ def resume(
     study = check(load(target.file))
     if trials is not None:
         study = _extended(study, trials)
+    if decide:
+        _another_look(study)  # whether there can be one is known before anything is trained
     datasets = Datasets(study, allow_code)
     address = address or os.environ.get("RAY_ADDRESS")
-    return _held(study, place, target, datasets, (runner, address, quiet))
+    finished = _held(study, place, target, datasets, (runner, address, quiet))
+    while decide and _undecided(finished) and (further := _another_look(study)):
+        study = further
+        finished = _held(study, place, target, datasets, (runner, address, quiet))
+    return finished
+
+
+def _another_look(study: Study) -> Study | None:
+    """The study with one more look at its claims; None when it has had them all."""
+    if not study.claims:
+        raise ConfigError([Problem("--decide", "needs a study with claims", study.name)])
+    if study.search.looks == len(SPENT):
+        return None
+    return check(assign(dict(study.values), "search.looks", study.search.looks + 1))
+
+
+def _undecided(finished: Finished) -> bool:
+    """Whether all trials are there and a claim is still open."""
+    whole = finished.results.state == "finished" and not finished.interrupted
+    return whole and any(each.open for each in findings(finished.results))
 
 
 def _extended(study: Study, trials: str) -> Study:

@@ -75,6 +75,7 @@ def train(
     *,
     seed: int,
     replicates: int,
+    first: int = 0,
     device: Device | None = None,
 ) -> Progress:
     """Trains all replicates until so many epochs are completed, or all have stopped early.
@@ -86,6 +87,7 @@ def train(
         until: epochs completed at the end; at most `training.epochs`.
         seed: the study's seed, the same for all trials.
         replicates: R.
+        first: the number of the first of them; they draw from the streams first … first + R - 1.
         device: the GPU to train on (`device.opened`); None trains on the processor. States are
             the same plain arrays either way.
 
@@ -104,10 +106,11 @@ def train(
     binary = config.training.binary
     net = network(config.model, inputs=inputs, classes=data.classes, binary=binary)
     if state is None:
-        state = _start(config, net, seed=seed, replicates=replicates)
+        state = _start(config, net, seed=seed, replicates=range(first, first + replicates))
     else:
         state = {name: np.array(array) for name, array in state.items()}
-    run = _Run(config, net, data, state, min(until, config.training.epochs), seed, device)
+    until = min(until, config.training.epochs)
+    run = _Run(config, net, data, state, until, (seed, first), device)
     # a loss that overflows is a result: `diverged`
     with np.errstate(all="ignore"), device.stream if device else nullcontext():
         return run()
@@ -126,11 +129,10 @@ def weights(config: Config, state: State) -> dict[str, Array]:
     return parameters | Layout(net.statistics).views(state[f"{prefix}running"])
 
 
-def _start(config: Config, net: Network, *, seed: int, replicates: int) -> State:
+def _start(config: Config, net: Network, *, seed: int, replicates: range) -> State:
     dtype = np.dtype(config.training.precision.name)
-    streams = [
-        generator(seed=seed, purpose=Purpose.INIT, replicate=each) for each in range(replicates)
-    ]
+    streams = [generator(seed=seed, purpose=Purpose.INIT, replicate=each) for each in replicates]
+    count = len(replicates)
     state = {
         "epoch": np.zeros((), np.int64),
         "sizes": np.array([net.inputs, net.classes]),
@@ -139,12 +141,12 @@ def _start(config: Config, net: Network, *, seed: int, replicates: int) -> State
     }
     training, weights = config.training, Layout(net.weights).size
     state |= slots(training.optimizer, training.learning_rate, state["parameters"], weights)
-    state |= plateau(training.schedule, replicates)
-    state |= {f"metrics.{name}": np.full(replicates, np.nan) for name in METRICS}
-    state |= {f"seconds.{name}": np.full(replicates, np.nan) for name in SECONDS}
+    state |= plateau(training.schedule, count)
+    state |= {f"metrics.{name}": np.full(count, np.nan) for name in METRICS}
+    state |= {f"seconds.{name}": np.full(count, np.nan) for name in SECONDS}
     if config.training.early_stopping:
-        state["stopped"] = np.zeros(replicates, np.int64)
-        state["waited"] = np.zeros(replicates, np.int64)
+        state["stopped"] = np.zeros(count, np.int64)
+        state["waited"] = np.zeros(count, np.int64)
         state["best.parameters"] = state["parameters"].copy()
         state["best.running"] = state["running"].copy()
     return state
@@ -160,11 +162,12 @@ class _Run:
         data: Data,
         state: State,
         until: int,
-        seed: int,
+        streams: tuple[int, int],
         device: Device | None,
     ) -> None:
         self._config, self._net, self._data, self._device = config, net, data, device
-        self._state, self._until, self._seed = state, until, seed
+        self._state, self._until = state, until
+        self._seed, self._offset = streams
         self._replicates = len(state["parameters"])
         self._first = int(state["epoch"])
         shape = (max(0, until - self._first), self._replicates)
@@ -269,7 +272,7 @@ class _Run:
             self._config.model.batch_norm,
             rows,
             arrays,
-            replicates=members,
+            replicates=[self._offset + each for each in members],
             seed=self._seed,
             epochs=self._until - epoch,
             device=device,

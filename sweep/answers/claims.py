@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from sweep.answers import intervals
-from sweep.answers.intervals import ERROR, LEAST, Verdict
+from sweep.answers.intervals import ERROR, LEAST, SPENT, Verdict
 from sweep.answers.results import Results, TrialResult
 from sweep.spec import space
 from sweep.spec.claims import Claim
@@ -30,6 +30,7 @@ TIMES = ("predict_seconds", "epoch_seconds")
 """Metrics of which replicates are no independent measurements: they are trained together."""
 
 Params = Mapping[str, space.Scalar]
+Array = intervals.Floats
 Side = list[frozenset[tuple[str, space.Scalar]]]
 
 
@@ -45,9 +46,11 @@ class Finding:
             give.
         low: the lower end of its interval, None likewise or with one replicate.
         high: the upper end.
-        confidence: of the interval alone; those of all claims hold together at 1 - `ERROR`.
+        confidence: of the interval alone; those of all claims and looks hold together at
+            1 - `ERROR`.
         pairs: how many matched configurations have results on both sides.
         replicates: how many blocks the effect is a mean over.
+        look: at which look it was judged, from 1.
         margin: the smallest effect of interest.
         verdict: supported, refuted or undecided.
         reason: why it is undecided.
@@ -64,11 +67,17 @@ class Finding:
     confidence: float
     pairs: int
     replicates: int
+    look: int
     margin: float
     verdict: Verdict
     reason: str | None
     more_replicates: int | None
     covers: str
+
+    @property
+    def open(self) -> bool:
+        """Whether more replicates could decide it."""
+        return self.verdict == "undecided" and self.effect is not None
 
     def as_json(self) -> dict[str, Any]:
         """The finding as plain values."""
@@ -88,33 +97,55 @@ def findings(results: Results) -> list[Finding]:
 
 
 def _finding(results: Results, claim: Claim, matched: Sequence[tuple[Side, Side]]) -> Finding:
+    """Judges a claim at one look after the other; the first verdict stands."""
     study = results.study
-    trained = {frozenset(each.params.items()): each for each in results.trials}
-    error = ERROR / len(study.claims)
+    blocks: list[Array] = []
+    for look in range(study.search.looks):
+        trained = {
+            frozenset(each.params.items()): each
+            for each in results.trials
+            if study.look_of(each.number) == look
+        }
+        found = [
+            (first, second)
+            for pair in matched
+            if (first := _mean(study, claim.by, pair[0], trained)) is not None
+            and (second := _mean(study, claim.by, pair[1], trained)) is not None
+        ]
+        why = _unfit(study, claim, matched, trained, len(found))
+        if why is not None and look:
+            break  # the look is not over
+        if why is None:
+            blocks.append(np.mean([first - second for first, second in found], axis=0))
+        at = np.concatenate(blocks) if blocks else None
+        judged = _judged(study, claim, look, at, why, len(found))
+        if judged.verdict != "undecided" or at is None:
+            break
+    return judged
+
+
+def _judged(
+    study: Study, claim: Claim, look: int, blocks: Array | None, why: str | None, pairs: int
+) -> Finding:
+    """What the block means (R,) of a look say; without any, `why` there are none."""
+    spent = [ERROR * share / len(study.claims) for share in SPENT]
     folds = study.data.folds
-    found = [
-        (first, second)
-        for pair in matched
-        if (first := _mean(study, claim.by, pair[0], trained)) is not None
-        and (second := _mean(study, claim.by, pair[1], trained)) is not None
-    ]
     effect = low = high = more = None
     said: Verdict = "undecided"
-    why = _unfit(study, claim, matched, trained, len(found))
-    if why is None:
-        blocks = np.mean([first - second for first, second in found], axis=0)
+    if blocks is not None:
         effect = float(blocks.mean())
-        if study.replicates > 1:
+        if len(blocks) > 1:
             overlap = 1 / (folds - 1) if folds else 0.0
-            at = intervals.interval(blocks, error=error, overlap=overlap)
+            at = intervals.interval(blocks, error=spent[look], overlap=overlap)
             low, high = float(at.low), float(at.high)
             said = _oriented(claim, low, high)
-        if study.replicates < LEAST:
+        if len(blocks) < LEAST:
             said, why = "undecided", f"a verdict takes at least {LEAST} replicates"
         elif said == "undecided":
             why = f"the interval reaches across {_threshold(claim):g}"
         if said == "undecided" and folds is None:
-            more = intervals.more_replicates(blocks, _threshold(claim), error=error)
+            following = spent[min(look + 1, len(spent) - 1)]
+            more = intervals.more_replicates(blocks, _threshold(claim), error=following)
     return Finding(
         name=claim.name,
         claim=str(claim),
@@ -122,9 +153,10 @@ def _finding(results: Results, claim: Claim, matched: Sequence[tuple[Side, Side]
         effect=effect,
         low=low,
         high=high,
-        confidence=1 - error,
-        pairs=len(found),
-        replicates=study.replicates,
+        confidence=1 - spent[look],
+        pairs=pairs,
+        replicates=study.replicates * 2**look,
+        look=look + 1,
         margin=claim.margin,
         verdict=said,
         reason=why,
@@ -157,10 +189,13 @@ def _matched(cells: Iterable[dict[str, space.Scalar]], claim: Claim) -> list[tup
     return [pair for pair in sides.values() if all(pair)]
 
 
-def _mean(study: Study, metric: str, side: Side, trained: Mapping[Any, TrialResult]) -> Any:
+def _mean(
+    study: Study, metric: str, side: Side, trained: Mapping[Any, TrialResult]
+) -> Array | None:
     """The metric's values (R,), a mean over the cells of a side; None if one has no result."""
     values = [_values(study, metric, trained.get(cell)) for cell in side]
-    return None if None in values else np.mean([np.asarray(each) for each in values], axis=0)
+    known = [np.asarray(each) for each in values if each is not None]
+    return np.mean(known, axis=0) if len(known) == len(side) else None
 
 
 def _values(study: Study, metric: str, trial: TrialResult | None) -> list[float] | None:
@@ -168,7 +203,7 @@ def _values(study: Study, metric: str, trial: TrialResult | None) -> list[float]
         return None
     values = trial.metrics.get(metric, [])
     known = [each for each in values if each is not None]
-    return known if len(known) == study.replicates else None
+    return known if len(known) == len(study.replicates_of(trial.number)) else None
 
 
 def _unfit(

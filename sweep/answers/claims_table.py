@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from sweep.answers.claims import Finding
-from sweep.answers.intervals import ERROR
+from sweep.answers.intervals import ERROR, SPENT
 
 HEAD = ("claim", "effect", "interval", "pairs", "verdict")
 """The columns of the table."""
@@ -34,12 +34,13 @@ def verdict(found: Finding) -> str:
 
 def note(found: Sequence[Finding]) -> str:
     """What the numbers of the table are."""
-    first = found[0]
+    counts = " or ".join(map(str, sorted({each.replicates for each in found})))
+    shares = " + ".join(f"{share * ERROR:.1%}" for share in SPENT)
     return (
         "An effect is the first option minus the second: the mean over pairs of configurations "
-        f"that are equal in all else, with {first.replicates} replicates as blocks. The intervals "
-        f"of all {len(found)} claims hold together with {1 - ERROR:.0%} confidence (Student's t, "
-        f"Bonferroni), for {first.covers}."
+        f"that are equal in all else, with {counts} replicates as blocks. The intervals of all "
+        f"{len(found)} claims, at up to {len(SPENT)} looks ({shares} of error), hold together with "
+        f"{1 - ERROR:.0%} confidence (Student's t, Bonferroni), for {found[0].covers}."
     )
 
 

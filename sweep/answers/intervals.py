@@ -26,6 +26,15 @@ Verdict = Literal["supported", "refuted", "undecided"]
 ERROR = 0.05
 """How often a family of claims may hold a false verdict."""
 
+SPENT = (0.8, 0.1, 0.1)
+"""The share of `ERROR` that each look at the claims may spend.
+
+Whatever the looks have in common, the shares add up (Bonferroni again). The first look has most of
+it because few studies have another, and because later ones have two or four times the replicates.
+How many replicates a look has is fixed beforehand: a number chosen by what was seen so far would
+make the bound false (Proschan and Hunsberger 1995).
+"""
+
 LEAST = 5
 """The fewest replicates that a verdict may rest on."""
 

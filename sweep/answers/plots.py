@@ -332,7 +332,9 @@ def confusion_matrix(evidence: Evidence) -> Figure | None:
     panel = figure.subplots()
     panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     labels = [cut(str(each), 12) for each in found["classes"]]
-    panel.set_xticks(range(classes), labels, fontsize=8, rotation=35 if classes > 6 else 0)
+    panel.set_xticks(
+        range(classes), labels, fontsize=8, rotation=35 if max(map(len, labels)) > 3 else 0
+    )
     panel.set_yticks(range(classes), labels, fontsize=8)
     panel.set_xlabel("predicted")
     panel.set_ylabel("true")

@@ -53,14 +53,16 @@ def reproduce(results: Results, number: int, datasets: Datasets) -> Reproduction
     if not trial.metrics or not trial.epoch:
         raise NotReproducible(f"trial {number} is {trial.state} and has no result")
     config = study.config(trial.params)
+    replicates = study.replicates_of(number)
     link = Link(
         number,
         config,
         trial.epoch,
         study.search.seed,
-        study.replicates,
+        len(replicates),
         study.threads,
         gpu=study.resources.gpu > 0,
+        first=replicates.start,
     )
     outcome, _ = advance(link, datasets.data(config), None)
     if not isinstance(outcome, Advanced):

@@ -46,7 +46,8 @@ def look(study: Study, storage: Storage, folder: StudyFolder, datasets: Datasets
         "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     }
     storage.note(TEST, [*looks, entry])
-    confusion = {"trial": best.number, "replicates": study.replicates, "counts": counts.tolist()}
+    count = len(study.replicates_of(best.number))
+    confusion = {"trial": best.number, "replicates": count, "counts": counts.tolist()}
     storage.note(CONFUSION, confusion | {"classes": list(datasets.classes)})
 
 
@@ -78,7 +79,8 @@ def _weights(
             return kept.arrays
     plain = study.config(best.params)
     epochs = int(plain["training"]["epochs"])
-    link = Link(best.number, plain, epochs, study.search.seed, study.replicates, study.threads)
+    seed, seeds = study.search.seed, study.replicates_of(best.number)
+    link = Link(best.number, plain, epochs, seed, len(seeds), study.threads, first=seeds.start)
     outcome, state = advance(link, splits.data, None)
     if isinstance(outcome, Raised) or state is None:
         raise RuntimeError(f"trial {best.number} could not be trained again")
@@ -112,7 +114,7 @@ def _confusion(
     config = build(Config, study.config(best.params))
     kept = model.weights_of(arrays)
     counts = np.zeros((splits.data.classes, splits.data.classes), np.int64)
-    for replicate in range(study.replicates):
+    for replicate in range(len(study.replicates_of(best.number))):
         mine = {name: each[replicate : replicate + 1] for name, each in kept.items()}
         fold = splits.data.fold(replicate)
         predicted = predict_proba(config, mine, fold.x_val)[0].argmax(axis=1)

@@ -26,7 +26,14 @@ def list_studies(folder: str | None, as_json: bool) -> None:
 
     with told():
         place = workspace(folder)
-        entries = [read(each).summary() for each in place.studies()]
+    entries = []
+    for each in place.studies():
+        try:
+            entries.append(read(each).summary())
+        except Exception as error:  # whatever is wrong with one, the others are listed
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            click.echo(f"{each.name} can't be read: {reason}", err=True)
+            entries.append(_unreadable(each.name, reason))
     if as_json:
         print_json(entries)
     elif entries:
@@ -92,6 +99,12 @@ def best(name: str, target: Path | None, folder: str | None, as_json: bool) -> N
         click.echo(dump(config), nl=False)
         if target is not None:
             click.echo(f"# exported to {target}")
+
+
+def _unreadable(name: str, reason: str) -> dict[str, Any]:
+    """The entry of a study whose folder holds what can't be read."""
+    nothing: dict[str, Any] = dict.fromkeys(("question", "metric", "best", "value"))
+    return {"name": name, "state": "unreadable", "reason": reason, "trials": {}} | nothing
 
 
 def _results(name: str, folder: str | None) -> Any:

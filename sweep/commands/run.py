@@ -76,6 +76,11 @@ def run(
 @click.command()
 @click.argument("name")
 @click.option("--trials", metavar="N|+N", help="How many trials to end with, or how many more.")
+@click.option(
+    "--decide",
+    is_flag=True,
+    help="Double the replicates while claims are open: at most three looks at them in all.",
+)
 @click.option("--address", metavar="ADDRESS", help="A Ray cluster; else $RAY_ADDRESS, else here.")
 @code_option
 @workspace_option
@@ -83,6 +88,7 @@ def run(
 def resume(
     name: str,
     trials: str | None,
+    decide: bool,
     address: str | None,
     allow_code: tuple[str, ...],
     folder: str | None,
@@ -100,6 +106,7 @@ def resume(
         finished = driver.resume(
             name,
             trials=trials,
+            decide=decide,
             address=address,
             allow_code=allow_code,
             folder=folder,

@@ -155,15 +155,17 @@ class Loop:
     def _submit(self, trial: Trial) -> None:
         trial.happens(Event.SUBMIT)
         self._submitted[trial.number] = self.clock()
+        replicates = self.study.replicates_of(trial.number)
         self.runner.submit(
             Link(
                 trial.number,
                 trial.config,
                 trial.next_rung(),
                 self.study.search.seed,
-                self.study.replicates,
+                len(replicates),
                 self.study.threads,
                 gpu=self.study.resources.gpu > 0,
+                first=replicates.start,
             )
         )
 

@@ -29,6 +29,8 @@ from trainer.training import State, train
 class Link:
     """What to train: a trial's plain configuration, up to `until` completed epochs.
 
+    Its replicates are those numbered from `first` on.
+
     `threads` is how many BLAS may use, `gpu` whether it trains on a graphics card: parts of the
     link, because the bits depend on them.
     """
@@ -40,6 +42,7 @@ class Link:
     replicates: int
     threads: int = 1
     gpu: bool = False
+    first: int = 0
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,7 @@ def advance(link: Link, data: Data, state: State | None) -> tuple[Advanced | Rai
                 link.until,
                 seed=link.seed,
                 replicates=link.replicates,
+                first=link.first,
                 device=device,
             )
     except Exception:

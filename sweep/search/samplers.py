@@ -241,8 +241,13 @@ class Design:
 
 
 def _grid(study: Study) -> Callable[[int], Params | None]:
-    cells = list(space.cells(study.template))
-    return lambda number: cells[number] if number < len(cells) else None
+    return _again(study, list(space.cells(study.template)))
+
+
+def _again(study: Study, points: Sequence[Params]) -> Callable[[int], Params | None]:
+    """The points of a design in their order, once for every look at the claims."""
+    size = len(points)
+    return lambda number: points[number % size] if number < size * study.search.looks else None
 
 
 def _factorial(study: Study) -> Callable[[int], Params | None]:
@@ -259,8 +264,7 @@ def _factorial(study: Study) -> Callable[[int], Params | None]:
     for index in np.random.default_rng(study.search.seed).permutation(len(cells)):
         others = space.without(cells[index], compared) if compared else {}
         blocks.setdefault(frozenset(others.items()), []).append(cells[index])
-    points = [cell for block in blocks.values() for cell in block]
-    return lambda number: points[number] if number < len(points) else None
+    return _again(study, [cell for block in blocks.values() for cell in block])
 
 
 def _qmc(study: Study) -> Callable[[int], Params | None]:

@@ -21,8 +21,8 @@ class Entry:
         file: its path.
         question: what it asks.
         claims: the names of its claims.
-        trials: how many it ends with.
-        replicates: of each trial.
+        trials: how many configurations it trains.
+        replicates: of each, at all looks at the claims together.
         epochs: the most that a trial is trained for; pruning and early stopping make it fewer.
         needs: what must be there beside the locked packages.
         problem: the mistakes that keep it from being run here, if there are any.
@@ -65,8 +65,8 @@ def _entry(file: Path) -> Entry:
         str(file),
         study.question,
         tuple(claim.name for claim in study.claims),
-        study.target,
-        study.replicates,
+        study.target // study.search.looks,
+        study.replicates * 2 ** (study.search.looks - 1),
         study.epochs,
         tuple(_needs(study)),
     )

@@ -124,6 +124,9 @@ class Search:
     reproducible: bool = setting(
         False, Flag(), "makes the study a function of its file, whatever the workers do"
     )
+    looks: int = setting(
+        1, Integer(1, 3), "how often claims are judged; each look doubles the replicates"
+    )
     lag: int = setting(
         8, Integer(1), "with reproducible: how many trials a suggestion or a pruning lags behind"
     )

@@ -89,10 +89,24 @@ class Study:
 
     @property
     def target(self) -> int:
-        """How many trials the study ends with: no more than a design has points."""
+        """How many trials the study ends with: no more than a design has points, at every look."""
+        return self._at_a_look * self.search.looks
+
+    @property
+    def _at_a_look(self) -> int:
         if self.search.sampler.name not in DESIGNS:
             return self.search.trials
         return min(self.search.trials, space.count(self.template))
+
+    def look_of(self, number: int) -> int:
+        """The look at the claims, from 0, for which a trial is trained."""
+        return number // self._at_a_look if self.search.looks > 1 else 0
+
+    def replicates_of(self, number: int) -> range:
+        """The replicates that a trial trains: at each look as many again as there were before."""
+        look = self.look_of(number)
+        before = self.replicates * 2 ** (look - 1) if look else 0
+        return range(before, self.replicates * 2**look)
 
     @property
     def threads(self) -> int:
@@ -143,7 +157,7 @@ def check(values: Mapping[str, Any]) -> Study:
         parameters = space.parameters(_template(tree))
         claims = read_claims(tree["claims"], parameters, tree["objective"]["metric"], problems)
         problems += _conflicts(_template(tree))
-        problems += _unsearchable(tree)
+        problems += _unsearchable(tree) or _unrepeatable(tree)
         problems += _contradictions(values, tree)
     if problems:
         raise ConfigError(problems)
@@ -243,6 +257,22 @@ def _unsearchable(tree: Mapping[str, Any]) -> list[Problem]:
         rule = f"can list at most {MOST_POINTS} combinations of values; here are {combinations}"
         return [Problem("search.sampler", rule, sampler)]
     return []
+
+
+def _unrepeatable(tree: Mapping[str, Any]) -> list[Problem]:
+    """What keeps a study from more than one look at its claims."""
+    search = tree["search"]
+    if search["looks"] == 1:
+        return []
+    if search["sampler"] not in DESIGNS:
+        rule = f"must be 1 unless search.sampler is {' or '.join(DESIGNS)}"
+    elif tree["data"]["folds"] is not None:
+        rule = "must be 1 with data.folds: every fold is trained already"
+    elif search["trials"] < (combinations := space.count(_template(tree))):
+        rule = f"must be 1 unless search.trials is at least the {combinations} combinations"
+    else:
+        return []
+    return [Problem("search.looks", rule, search["looks"])]
 
 
 def _contradictions(values: Mapping[str, Any], tree: Mapping[str, Any]) -> list[Problem]:

@@ -1,5 +1,6 @@
 """A real MLflow store, a tracking server, and a wire to it that can be cut."""
 
+import base64
 import os
 import signal
 import socket
@@ -35,10 +36,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def mlflow_server(folder: Path) -> Iterator[int]:
-    """A server on a port of its own with its store in the folder."""
-    port = free_port()
-    (folder / "mlflow.db").write_bytes(empty_store())
+def mlflow_server(folder: Path, port: int | None = None) -> Iterator[int]:
+    """A server on a port of its own, or on `port`, with its store in the folder; killed at the end.
+
+    A store that is there already is gone on with.
+    """
+    port = port or free_port()
+    if not (folder / "mlflow.db").exists():
+        (folder / "mlflow.db").write_bytes(empty_store())
     command = ["mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     settings = {
         "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{folder / 'mlflow.db'}",
@@ -76,12 +81,14 @@ class Wire:
     """Forwards connections to a server, from a port of its own, and may be cut.
 
     `lose` says how many answers to requests whose path ends so are lost: each is dropped after the
-    server has done what it was asked for, and its connection is cut.
+    server has done what it was asked for, and its connection is cut. With a `password`, given as
+    `user:password`, requests without it are answered 401, as by a proxy with basic auth.
     """
 
     def __init__(self, server_port: int):
         self.port = free_port()
         self.lose: dict[str, int] = {}
+        self.password: str | None = None
         self._server_port = server_port
         self._listener: socket.socket | None = None
 
@@ -118,6 +125,9 @@ class Wire:
             while data := source.recv(1 << 20):
                 if not answers and b" HTTP/1.1\r\n" in data[:500]:
                     asked.append(data.split(b" ", 2)[1].decode())
+                    if not self._is_let_in(data):
+                        source.sendall(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+                        break
                 if answers and (self._listener is None or self._is_lost(asked[-1])):
                     break
                 sink.sendall(data)
@@ -125,6 +135,12 @@ class Wire:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
+
+    def _is_let_in(self, request: bytes) -> bool:
+        if self.password is None:
+            return True
+        token = base64.b64encode(self.password.encode())
+        return b"\r\nauthorization: basic " + token.lower() in request.lower()
 
     def _is_lost(self, path: str) -> bool:
         for end, left in self.lose.items():

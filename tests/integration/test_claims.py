@@ -1,6 +1,7 @@
 """From a study file to the verdicts in its report, with a trainer whose best option is known."""
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from sweep import datasets as sweep_datasets
 from sweep import driver
 from sweep.__main__ import cli
-from sweep.scheduling.runner import Advanced, Datasets, Link, LocalRunner, Outcome
+from sweep.answers.claims import findings
+from sweep.scheduling.runner import Advanced, Datasets, Link, LocalRunner, Outcome, advance
 from sweep.spec.fields import Resources
 from trainer.rules import named
 
@@ -58,10 +61,36 @@ class Planted(LocalRunner):
 
     def _planted(self, outcome: Outcome) -> Outcome:
         assert isinstance(outcome, Advanced)
-        shared = 0.05 * np.sin(np.arange(6))  # what a seed does to every trial
-        own = 0.001 * np.random.default_rng(outcome.number).standard_normal(6)
+        count = len(outcome.metrics["val_accuracy"])
+        shared = 0.05 * np.sin(np.arange(count))  # what a seed does to every trial
+        own = 0.001 * np.random.default_rng(outcome.number).standard_normal(count)
         values = ACCURACY[self._activations[outcome.number]] + shared + own
         return dataclasses.replace(outcome, metrics={**outcome.metrics, "val_accuracy": values})
+
+
+@pytest.mark.slow
+def test_decide_adds_replicates_until_the_claims_are_decided(tmp_path: Path) -> None:
+    open_claim = {"compare": {"model.activation": ["tanh", "relu"]}, "expect": "tanh > relu"}
+    claims = [{"name": "open", **open_claim, "margin": 0.0002}, *STUDY["claims"][:1]]
+    driver.run(STUDY | {"claims": claims}, runner=Planted, folder=str(tmp_path), quiet=True)
+    finished = driver.resume(
+        "planted", decide=True, runner=Planted, folder=str(tmp_path), quiet=True
+    )
+    results = finished.results
+    assert len(results.trials) == 6 * 3
+    assert [len(results.trials[number].values) for number in (0, 6, 12)] == [6, 6, 12]
+    first, elu = findings(results)
+    assert (elu.verdict, elu.look, elu.replicates) == ("supported", 1, 6)
+    assert (first.verdict, first.look, first.replicates) == ("undecided", 3, 24)
+    # the trials of all looks together are the replicates of one trial
+    plain = results.study.config(results.trials[0].params)
+    whole = Link(0, plain, 1, results.study.search.seed, replicates=24)
+    trained, _ = advance(whole, sweep_datasets.Datasets(results.study).data(plain), None)
+    assert isinstance(trained, Advanced)
+    parts = [results.trials[number].metrics["val_loss"] for number in (0, 6, 12)]
+    assert [*itertools.chain(*parts)] == trained.metrics["val_loss"].tolist()
+    more = driver.resume("planted", decide=True, runner=Planted, folder=str(tmp_path), quiet=True)
+    assert len(more.results.trials) == 18  # there is no fourth look
 
 
 def test_a_planted_truth_comes_out_as_the_verdict(tmp_path: Path) -> None:

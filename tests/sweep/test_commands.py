@@ -216,3 +216,43 @@ def test_check_prints_the_claims(call: Call, tmp_path: Path) -> None:
     shown = call("run", file, "--set", "model.batch_norm=after")
     assert shown.exit_code == 2
     assert "claims.0.compare.model.batch_norm: is not a field that is searched" in shown.stderr
+
+
+def test_a_study_that_cannot_be_read_hides_no_other(call: Call, tmp_path: Path) -> None:
+    for name in ("broken", "cut", "whole"):
+        (tmp_path / "results" / name).mkdir(parents=True)
+        (tmp_path / "results" / name / "study.yaml").write_text(f"name: {name}\n")
+    (tmp_path / "results/broken/study.yaml").write_text("name: [\n")
+    (tmp_path / "results/cut/outbox.db").write_bytes(b"no database at all, but some other file")
+    shown = call("list", "--json")
+    assert shown.exit_code == 0
+    entries = {each["name"]: each for each in json.loads(shown.stdout)}
+    assert {name: each["state"] for name, each in entries.items()} == {
+        "broken": "unreadable",
+        "cut": "unreadable",
+        "whole": "interrupted",
+    }
+    assert "not valid YAML" in entries["broken"]["reason"]
+    assert "cut can't be read" in shown.stderr
+    assert call("list").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: a", "--decide: needs a study with claims, got 'a'"),
+        (
+            "name: a\nmodel: {batch_norm: {choose: [none, after]}}\nclaims: [{name: norm, "
+            "compare: {model.batch_norm: [after, none]}, expect: after > none}]",
+            "search.looks: must be 1 unless search.sampler is grid or factorial, got 2",
+        ),
+    ],
+)
+def test_decide_says_why_it_cannot(call: Call, tmp_path: Path, text: str, message: str) -> None:
+    folder = tmp_path / "results" / "a"
+    folder.mkdir(parents=True)
+    (folder / "study.yaml").write_text(text)
+    shown = call("resume", "a", "--decide")
+    assert shown.exit_code == 2
+    assert shown.stderr.strip() == message
+    assert [each.name for each in folder.iterdir()] == ["study.yaml"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import stdtrit
 
-from sweep.answers.intervals import ERROR, LEAST, Floats, interval, more_replicates, verdict
+from sweep.answers.intervals import ERROR, LEAST, SPENT, Floats, interval, more_replicates, verdict
 
 STUDIES = 1000
 CLAIMS = 10
@@ -53,6 +53,18 @@ def test_simultaneous_intervals_cover_all_effects(replicates: int, arms: str) ->
     standard_error = (0.05 * 0.95 / studies) ** 0.5
     assert covered.mean() >= 0.95 - 2 * standard_error
     assert covered.mean() <= 0.985  # and not by being as wide as one likes
+
+
+@pytest.mark.parametrize("replicates", REPLICATES)
+def test_simultaneous_intervals_of_a_thousand_studies_as_reports_give_them(
+    replicates: int,
+) -> None:
+    """At the first look's share of the error, which most studies have no second of."""
+    effects = normal(9, STUDIES, CLAIMS)
+    blocks = effects[..., None] + normal(10, STUDIES, CLAIMS, replicates)
+    found = interval(blocks, error=SPENT[0] * ERROR / CLAIMS)
+    covered = ((found.low <= effects) & (effects <= found.high)).all(axis=1)
+    assert 0.95 <= covered.mean() <= 0.98
 
 
 @pytest.mark.parametrize("replicates", REPLICATES)

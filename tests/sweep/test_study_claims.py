@@ -176,6 +176,27 @@ def test_all_mistakes_are_told_at_once() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"search": {"looks": 4}}, "search.looks: must be at least 1 and at most 3, got 4"),
+        ({"search": {"looks": 2}}, "search.looks: must be 1 unless search.sampler is grid or"),
+        (
+            {"search": {"looks": 2, "sampler": "factorial"}, "data": {"folds": 5}},
+            "search.looks: must be 1 with data.folds",
+        ),
+        (
+            {"search": {"looks": 2, "sampler": "factorial", "trials": 2}},
+            "search.looks: must be 1 unless search.trials is at least the 3 combinations, got 2",
+        ),
+    ],
+)
+def test_what_cannot_be_looked_at_again(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check({"name": "a", "model": {"batch_norm": MODEL["batch_norm"]}} | fields)
+    assert str(caught.value).startswith(message)
+
+
 def test_a_factorial_design_is_not_pruned_unless_it_is_said() -> None:
     listed = {"name": "a", "model": {"batch_norm": {"choose": ["none", "after"]}}}
 

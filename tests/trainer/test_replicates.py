@@ -71,3 +71,12 @@ def test_links_change_nothing(data: Data, place: str, stopping: dict[str, Any] |
     assert_same(weights(cfg, state), weights(cfg, whole.state))
     assert link.finished
     assert whole.finished
+
+
+def test_replicates_may_be_numbered_from_any_on(data: Data) -> None:
+    cfg = config({"dropout": 0.3, "batch_norm": "after"}, early_stopping={"patience": 1})
+    whole = train(cfg, data, None, 4, seed=5, replicates=5)
+    link = train(cfg, data, None, 2, seed=5, replicates=2, first=3)
+    rest = train(cfg, data, link.state, 4, seed=5, replicates=2, first=3)
+    assert_same({name: array[3:] for name, array in whole.metrics.items()}, rest.metrics)
+    assert_same(weights(cfg, rest.state), {k: v[3:] for k, v in weights(cfg, whole.state).items()})
