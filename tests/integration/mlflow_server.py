@@ -4,6 +4,7 @@ import base64
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -11,7 +12,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -26,7 +27,8 @@ def empty_store() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "mlflow.db")
         MlflowClient(f"sqlite:///{path}").search_experiments()
-        return path.read_bytes()
+        with closing(sqlite3.connect(path)) as store:  # a part of it may lie in a write-ahead log
+            return store.serialize()
 
 
 def free_port() -> int:
