@@ -15,6 +15,9 @@ from trainer.network import Layout, Network
 ROWS = 128
 """Validation rows that are looked at, at most: they come shuffled, so the first are a sample."""
 
+UNSETTLED = 0.01
+"""Weight that the running statistics may still give to their start of 0 and 1."""
+
 SATURATED = {"sigmoid": (0.5, np.sqrt(0.24)), "tanh": (0.0, np.sqrt(0.99))}
 """By activation: its centre, and how far from it its derivative is less than 0.01.
 
@@ -36,6 +39,7 @@ class Health:
     - `health/dead_i`: the share of its units that are 0 for every row;
     - `health/variance_ratio_i`: the variance of what enters its batch norm, in prediction over in
       training (the running variance): 1 unless dropout or few rows shift it (Li et al. 2018).
+      Only once the running variance has settled, see `settled`.
 
     Args:
         net: the net.
@@ -80,8 +84,12 @@ class Health:
             for part, source in zip(self._parts, self._sources, strict=True):
                 np.copyto(part, source)
 
-    def figures(self) -> dict[str, Array]:
-        """The figures by name, (R,) each, of what `look` kept and of the last gradient."""
+    def figures(self, *, ratios: bool = True) -> dict[str, Array]:
+        """The figures by name, (R,) each, of what `look` kept and of the last gradient.
+
+        Args:
+            ratios: whether the running variances have `settled`.
+        """
         found = {}
         for name, gradient in self._gradients.items():
             squares = np.matmul(gradient.swapaxes(1, 2), gradient)
@@ -103,6 +111,8 @@ class Health:
                 found[_key("dead", name)] = dead[:, at]
             if self._activation in SATURATED:
                 found[_key("saturated", name)] = self._saturated(self._parts[at])
+        if not ratios:
+            return found
         for at, (name, running) in enumerate(self._running.items(), len(self._active)):
             found[_key("variance_ratio", name)] = variances[:, at] / running.mean(axis=1)
         return found
@@ -111,6 +121,14 @@ class Health:
         centre, reach = SATURATED[self._activation]
         away: Array = np.abs(part - part.dtype.type(centre)) > reach
         return np.asarray(away.mean(axis=(1, 2)))
+
+
+def settled(momentum: float, steps: int) -> bool:
+    """Whether running statistics tell of the batches seen: after 44 steps with a momentum of 0.1.
+
+    Their start weighs (1 - momentum)^steps in them.
+    """
+    return bool((1 - momentum) ** steps < UNSETTLED)
 
 
 def _hidden(marks: Mapping[str, Array], what: str) -> list[str]:

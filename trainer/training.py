@@ -12,7 +12,7 @@ from trainer.config import Config, conflicts
 from trainer.data import Data
 from trainer.device import Device
 from trainer.group import Group, Rows
-from trainer.health import Health
+from trainer.health import Health, settled
 from trainer.network import Layout, Network, network
 from trainer.optimisers import OPTIMISERS, slots
 from trainer.prediction import Evaluation, stacked
@@ -243,7 +243,9 @@ class _Run:
             rates = config.training.learning_rate * pace[-1]
             self._record(members, epoch, values, rates, seconds[-1])
             if health is not None:
-                self._note(members, epoch, health.figures())
+                momentum = config.model.batch_norm.parameters.get("momentum", 0.0)
+                ratios = settled(momentum, epoch * group.steps)
+                self._note(members, epoch, health.figures(ratios=ratios))
             state["seconds.predict"][members] = (ended - trained) / len(members)
             if not (np.isfinite(loss).all() and np.isfinite(values[2]).all()):
                 self._diverged = self._until = epoch  # the others need not go further
