@@ -21,16 +21,6 @@ from trainer.data import Data
 
 EPOCHS = 27
 SLOTS = 2
-METRICS = (
-    "train_loss",
-    "train_accuracy",
-    "val_loss",
-    "val_accuracy",
-    "learning_rate",
-    "epoch_seconds",
-)
-"""What everyone records of every epoch."""
-
 Params = Mapping[str, space.Scalar]
 
 
@@ -90,9 +80,12 @@ def final(outcome: Advanced) -> float:
 
 
 def epochs(outcome: Advanced) -> list[dict[str, float]]:
-    """What was measured, epoch by epoch."""
+    """What was measured, epoch by epoch: everyone records all of it."""
     rows = len(outcome.history["val_loss"])
-    return [{name: float(outcome.history[name][row, 0]) for name in METRICS} for row in range(rows)]
+    return [
+        {name: float(values[row, 0]) for name, values in outcome.history.items()}
+        for row in range(rows)
+    ]
 
 
 def alone(trials: Sequence[tuple[Params, float | None]]) -> float:

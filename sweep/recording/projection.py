@@ -153,6 +153,7 @@ def _spread(end: TrialEnded) -> float:
 def points(epochs: Epochs) -> list[Point]:
     """Means and standard deviations over replicates, a point an epoch.
 
+    A health figure that no replicate has in an epoch has no point there.
     The time of a point is when its epoch ended: the end of the last one less the seconds of those
     that came after it.
     """
@@ -162,7 +163,9 @@ def points(epochs: Epochs) -> list[Point]:
     for name, values in epochs.history.items():
         mean, sd = mean_and_sd(values)
         key = name_of(name)
-        found += [Point(key, *each) for each in zip(mean.tolist(), at_ms, steps, strict=True)]
+        means = zip(mean.tolist(), at_ms, steps, strict=True)
+        health = name.startswith("health/")
+        found += [Point(key, *each) for each in means if not (health and np.isnan(each[0]))]
         if not name.startswith(WITHOUT_SPREAD):
             key = name_of(f"{name}_sd")
             spread = zip(sd.tolist(), at_ms, steps, strict=True)

@@ -6,7 +6,7 @@ The driver starts it (`sweep.recording.recording`) and holds the other end of it
 When that is closed, because the driver has finished or because it is dead, the recorder sends what
 is left and exits 0; it gives up, and exits 1, when nothing could be sent for a minute. Trials that
 have ended are sent at once, those that run are brought up to date every two seconds, and pictures
-are drawn when no data wait. What the store refuses for good is set aside, what fails otherwise is
+are drawn when no data wait: while the driver is at work in a twentieth of the time. What the store refuses for good is set aside, what fails otherwise is
 tried again later, and neither is in the way of the rest.
 """
 
@@ -33,6 +33,8 @@ FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 5.0
 """How long to wait before what failed is tried again; the pause doubles from first to longest."""
 PATIENCE_SECONDS = 60.0
+PICTURES_SHARE = 0.05
+"""Of the time, while trials train: a learning curve costs as much as a short trial."""
 ENTRIES_AT_A_TIME = 500
 PICTURES_LOOKED_AT = 50
 """How many pictures that fail may come before one that does not."""
@@ -71,6 +73,7 @@ class Recorder:
         )
         self._is_refusal = tracking.is_refusal
         self._flushed = 0.0
+        self._next_picture = 0.0
         self._pauses: dict[int | None, Pause] = {}
 
     def step(self, *, draining: bool) -> bool:
@@ -87,12 +90,18 @@ class Recorder:
         for trial, entries in _by_run(self._outbox.pending(ENTRIES_AT_A_TIME)).items():
             if flush or any(isinstance(e.record, AT_ONCE) for e in entries):
                 sent |= self._send(trial, entries)
-        if sent:
-            return True
-        return any(
+        return sent or ((draining or now >= self._next_picture) and self._draw())
+
+    def _draw(self) -> bool:
+        """Makes a picture; whether there was one to make."""
+        began = time.monotonic()
+        drawn = any(
             self._attempt(entry.record.trial, [entry], partial(self._sender.draw, entry))
             for entry in self._outbox.pending(PICTURES_LOOKED_AT, late=True)
         )
+        ended = time.monotonic()
+        self._next_picture = ended + (ended - began) * (1 / PICTURES_SHARE - 1)
+        return drawn
 
     def _send(self, trial: int | None, entries: list[Entry]) -> bool:
         """Sends the entries of a run together or, when that has failed, one by one."""
