@@ -6,8 +6,9 @@ The driver starts it (`sweep.recording.recording`) and holds the other end of it
 When that is closed, because the driver has finished or because it is dead, the recorder sends what
 is left and exits 0; it gives up, and exits 1, when nothing could be sent for a minute. Trials that
 have ended are sent at once, those that run are brought up to date every two seconds, and pictures
-are drawn when no data wait: while the driver is at work in a twentieth of the time. What the store refuses for good is set aside, what fails otherwise is
-tried again later, and neither is in the way of the rest.
+are drawn when no data wait: while the driver is at work, in a twentieth of the time. What the store
+refuses for good is set aside, what fails otherwise is tried again later, and neither is in the way
+of the rest.
 """
 
 import fcntl

@@ -19,6 +19,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
 from sweep.recording import tracking
+from sweep.recording.gradient_flow import FlowPainter
 from sweep.recording.outbox import Entry, Outbox, Run
 from sweep.recording.pictures import CurvePainter
 from sweep.recording.projection import Changes, Point, project
@@ -56,8 +57,8 @@ class Sender:
             (study_dir / weights).unlink(missing_ok=True)
 
     @cached_property
-    def _painter(self) -> CurvePainter:
-        return CurvePainter()
+    def _painters(self) -> tuple[CurvePainter, FlowPainter]:
+        return CurvePainter(), FlowPainter()
 
     def alive(self) -> bool:
         """Whether the store takes a small change."""
@@ -112,8 +113,10 @@ class Sender:
 
     def _paint(self, record: Record) -> None:
         if isinstance(record, LearningCurve):
-            curve = self._outgoing / "learning_curve.png"
-            self._painter.draw(self._outbox.records(record.trial), curve)
+            curves, flow = self._painters
+            records = self._outbox.records(record.trial)
+            curves.draw(records, self._outgoing / "learning_curve.png")
+            flow.draw(records, self._outgoing / "gradient_flow.png")
         else:
             from sweep.answers import report  # takes a second, once a sweep
 
