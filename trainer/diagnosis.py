@@ -13,6 +13,10 @@ and Bengio (2010) that train well the layers' gradients differ by less than ten 
 EXPLODING = 1e3
 """Norm of a layer's gradient; where training works it is about 1 or less."""
 
+BEYOND, NOTHING = 1e6, 1e-12
+"""Norms of a layer's gradient that leave nothing to be learnt: the steps are random, or none, since
+Adam adds 1e-8 to the size of a gradient that it divides by."""
+
 DEAD, SATURATED = 0.25, 0.5
 """Share of a layer's units, and of its activations, from which a layer has lost much of itself."""
 
@@ -35,6 +39,27 @@ def diagnose(figures: Mapping[str, float]) -> list[str]:
             `health.Health`, of which any may be absent.
     """
     return [*_gradients(figures), *_layers(figures), *_fit(figures)]
+
+
+def hopeless(figures: Mapping[str, float]) -> str | None:
+    """Why no further training can help, if so: what to end a trial for.
+
+    That is less than an illness: deep sigmoids whose first layer gets 1e-5 of the top layer's
+    gradient have been seen to recover, a layer of which nothing passes has not.
+
+    Args:
+        figures: as for `diagnose`.
+    """
+    for layer, share in _by_layer(figures, "dead"):
+        if share == 1:
+            return f"all of layer {layer} is dead"
+    norms = dict(_by_layer(figures, "gradient_norm"))
+    for layer, norm in norms.items():
+        if norm > BEYOND:
+            return f"the gradient of layer {layer} has norm {norm:.0e}"
+    if len(norms) > 1 and norms[min(norms)] < min(NOTHING, NOTHING * norms[max(norms)]):
+        return f"layer 1 gets {norms[min(norms)]:.0e} of a gradient"
+    return None
 
 
 def _gradients(figures: Mapping[str, float]) -> Iterator[str]:

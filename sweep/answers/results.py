@@ -37,6 +37,7 @@ class TrialResult:
     mlflow_run_id: str | None
     metrics: dict[str, list[float | None]]
     environment: dict[str, Any]
+    diagnosis: list[str]
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,7 @@ def _trial(frozen: FrozenTrial, run: str | None, *, driven: bool) -> TrialResult
             for name, values in record.get("metrics", {}).items()
         },
         environment=record.get("environment", {}),
+        diagnosis=record.get("diagnosis", []),
     )
 
 

@@ -39,6 +39,9 @@ def summary(results: Results, seconds: float | None, folder: str | None) -> None
     best = results.ranked()[:SHOWN]
     if best:
         console.print(_table(results, best))
+        if best[0].diagnosis:
+            text = f"diagnosis of #{best[0].number}: {'; '.join(best[0].diagnosis)}"
+            console.print(text, markup=False)
     found = findings(results)
     if found:
         console.print(_claims(found))

@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
-
 from sweep import model
 from sweep.datasets import Datasets
 from sweep.recording.outbox import Outbox
@@ -25,7 +23,6 @@ from sweep.spec.study_file import dump
 from sweep.workspace import StudyFolder
 from trainer import checkpoint
 from trainer.config import Config
-from trainer.diagnosis import diagnose
 from trainer.rules import Section, build, settings
 from trainer.training import State as TrainerState
 
@@ -52,7 +49,6 @@ class Logbook:
         self._tags = tags
         self._folder = folder
         self._outbox = outbox
-        self._latest: dict[int, dict[str, float]] = {}
 
     def started(self, trial: Trial) -> None:
         """Records the configuration."""
@@ -73,7 +69,6 @@ class Logbook:
         epochs = len(outcome.history["epoch_seconds"])
         first = outcome.epoch - epochs + 1
         self._outbox.add(Epochs(trial.number, first, outcome.history, _now()))
-        self._latest[trial.number] = _last_figures(outcome)
 
     def ended(
         self,
@@ -91,7 +86,6 @@ class Logbook:
                 _link(kept, self._folder.winner)
         if self._study.record.weights.name != "all":
             kept = None
-        found = diagnose(self._latest.pop(trial.number, {}))
         self._outbox.add(
             TrialEnded(
                 trial=trial.number,
@@ -104,7 +98,7 @@ class Logbook:
                 metrics=_figures(trial),
                 error=error,
                 weights=str(kept.relative_to(self._folder.path)) if kept else None,
-                tags={DIAGNOSIS: "; ".join(found) or "healthy"} if trial.epoch else {},
+                tags={DIAGNOSIS: "; ".join(trial.diagnosis) or "healthy"} if trial.epoch else {},
             )
         )
 
@@ -151,12 +145,6 @@ def run_name(study: Study, trial: Trial) -> str:
         else:
             parts.append(f"{SHORT.get(field, field)}={value}")
     return f"#{trial.number} {' '.join(parts)}"[:120]
-
-
-def _last_figures(outcome: Advanced) -> dict[str, float]:
-    """The means over replicates in the last epoch, of what is finite."""
-    rows = {name: values[-1:][np.isfinite(values[-1:])] for name, values in outcome.history.items()}
-    return {name: float(row.mean()) for name, row in rows.items() if row.size}
 
 
 def _figures(trial: Trial) -> dict[str, float]:

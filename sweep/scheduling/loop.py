@@ -16,6 +16,7 @@ from sweep.scheduling.ports import Records, Search, Standing, States, Watch
 from sweep.scheduling.runner import Advanced, Link, Lost, Outcome, Raised, Runner, StateLost
 from sweep.search.trial import Event, State, Trial
 from sweep.spec.study import Study
+from trainer.diagnosis import diagnose, hopeless
 
 RETRIES = 3
 """How often a trial may lose a link before it fails."""
@@ -198,6 +199,8 @@ class Loop:
         trial.metrics = {name: values.tolist() for name, values in outcome.metrics.items()}
         trial.values = trial.metrics[self.study.metric]
         trial.environment = outcome.environment
+        figures = outcome.figures()
+        trial.diagnosis = diagnose(figures)
         if outcome.diverged is not None or not math.isfinite(trial.value):
             epoch = outcome.diverged or trial.epoch
             self._end(trial, Event.DIVERGE, f"diverged at epoch {epoch}")
@@ -205,6 +208,8 @@ class Loop:
         self.search.report(trial)
         if outcome.finished:
             self._end(trial, Event.FINISH)
+        elif cause := hopeless(figures):
+            self._end(trial, Event.PRUNE, f"hopeless at epoch {trial.epoch}: {cause}")
         elif self.pruner.keeps(trial.number, trial.epoch, self._ladder(trial)):
             trial.happens(Event.ADVANCE)
             self._save(trial, outcome.seconds)

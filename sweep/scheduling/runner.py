@@ -64,6 +64,12 @@ class Advanced:
     seconds: float
     environment: Mapping[str, Any] = field(default_factory=dict)
 
+    def figures(self) -> dict[str, float]:
+        """The means over replicates in the last epoch, of what is finite."""
+        last = {name: values[-1:] for name, values in self.history.items()}
+        finite = {name: row[np.isfinite(row)] for name, row in last.items()}
+        return {name: float(row.mean()) for name, row in finite.items() if row.size}
+
 
 @dataclass(frozen=True)
 class Raised:

@@ -5,7 +5,7 @@ the table does not allow raises and changes nothing. A link that was lost with i
 to waiting, and only such a link is ever run again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -86,6 +86,7 @@ class Trial:
     values: list[float] = field(default_factory=list)
     metrics: dict[str, list[float]] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
+    diagnosis: Sequence[str] = ()
 
     def happens(self, event: Event, reason: str | None = None) -> None:
         """Takes the step that an event causes, and keeps the reason of an ending.
@@ -117,6 +118,7 @@ class Trial:
             "values": self.values,
             "metrics": self.metrics,
             "environment": dict(self.environment),
+            "diagnosis": list(self.diagnosis),
         }
 
     def next_rung(self) -> int:

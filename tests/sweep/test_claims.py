@@ -57,6 +57,7 @@ def trial(number: int, params: dict[str, Any], values: list[float], **more: Any)
         mlflow_run_id=None,
         metrics={"val_accuracy": known, "val_loss": [None if x is None else -x for x in known]},
         environment={},
+        diagnosis=[],
         **given,
     )
 

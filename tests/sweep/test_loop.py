@@ -1,6 +1,7 @@
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -248,6 +249,25 @@ def test_a_pruned_trial_gets_no_further_link() -> None:
         *("ended", "state", "end", "forget"),
     ]
     assert sweep.records.best == [0]
+
+
+def test_a_hopeless_trial_is_pruned_with_its_cause_and_the_sampler_hears_of_it() -> None:
+    def respond(link: Link) -> Outcome:
+        outcome = advanced(link, finished=False if link.number == 1 else None)
+        share = 1.0 if link.number == 1 else 0.9
+        rows = len(outcome.history["val_accuracy"])
+        return replace(
+            outcome, history={**outcome.history, "health/dead_2": np.full((rows, 2), share)}
+        )
+
+    sweep = Sweep(respond, trials=3, pruner=Asha(3, 1)).run()
+    assert sweep.states() == [State.COMPLETE, State.PRUNED, State.COMPLETE]
+    reason = "hopeless at epoch 1: all of layer 2 is dead"
+    assert sweep.records.endings[1] == (State.PRUNED, reason, None)
+    assert sweep.about(1).count("submit") == 1
+    assert sweep.about(1).count("report") == 1
+    assert sweep.search.trials[1].record()["diagnosis"] == ["100 % of layer 2 is dead"]
+    assert sweep.search.trials[0].record()["diagnosis"] == ["90 % of layer 2 is dead"]
 
 
 def test_a_trial_that_stops_early_is_complete() -> None:

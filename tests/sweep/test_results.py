@@ -94,6 +94,7 @@ def test_the_trials_of_a_study(written: Written) -> None:
         "mlflow_run_id": None,
         "metrics": {},
         "environment": {},
+        "diagnosis": [],
     }
     assert [each["number"] for each in found] == list(range(7))
     assert [each["state"] for each in found] == [

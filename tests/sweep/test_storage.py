@@ -71,6 +71,7 @@ def test_a_trial_survives_reopening(path: Path) -> None:
         "values": [0.5, 1 / 3],
         "metrics": {"val_loss": [0.5, 1 / 3]},
         "environment": {},
+        "diagnosis": [],
     }
     assert (pruned.state, pruned.values) == (TrialState.PRUNED, None)
     assert pruned.user_attrs[RECORD]["reason"] == "prune it was"

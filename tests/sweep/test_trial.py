@@ -91,6 +91,7 @@ def test_the_next_rung_lies_beyond_what_was_trained() -> None:
 
 def test_the_record_of_a_trial() -> None:
     one = trial(State.RUNNING)
+    one.diagnosis = ["43 % of layer 2 is dead"]
     one.happens(Event.PRUNE, "asha at epoch 3")
     assert one.record() == {
         "state": "pruned",
@@ -100,6 +101,7 @@ def test_the_record_of_a_trial() -> None:
         "values": [0.5, 0.7],
         "metrics": {"val_accuracy": [0.5, 0.7]},
         "environment": {"kernel": "a"},
+        "diagnosis": ["43 % of layer 2 is dead"],
     }
     assert json.loads(json.dumps(one.record())) == one.record()
 
@@ -115,4 +117,5 @@ def test_the_record_of_a_trial_that_never_ran() -> None:
         "values": [],
         "metrics": {},
         "environment": {},
+        "diagnosis": [],
     }

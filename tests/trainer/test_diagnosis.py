@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 from tests.trainer.conftest import config
 from trainer.data import Data, split
 from trainer.dataset import checked
-from trainer.diagnosis import diagnose
+from trainer.diagnosis import diagnose, hopeless
 from trainer.rules import Technique
 from trainer.training import train
 
@@ -64,6 +64,21 @@ def test_dropout_before_batch_norm(digits: Data) -> None:
     assert any(each.startswith("variance shift: batch norm 1 meets 0.") for each in found), found
 
 
+def test_what_no_training_can_help(digits: Data) -> None:
+    def cause(model: dict[str, Any], **training: Any) -> str | None:
+        settings = {"batch_size": 64, "learning_rate": 0.001, "epochs": 3, **training}
+        cfg = config({"hidden": [32, 32], **model}, **settings)
+        progress = train(cfg, digits, None, cfg.training.epochs, seed=0, replicates=2)
+        return hopeless({name: values[-1].mean() for name, values in progress.history.items()})
+
+    assert cause({"hidden": [32] * 4}, learning_rate=1.0) == "all of layer 4 is dead"
+    constant = {"activation": "sigmoid", "init": {"normal": {"sigma": 1e-4}}, "hidden": [32] * 8}
+    assert str(cause(constant, optimizer="sgd")).startswith("layer 1 gets ")
+    for healthy in ("relu", "tanh", "sigmoid", "elu"):
+        assert cause({"activation": healthy}) is None
+    assert cause({"hidden": [32] * 6, "activation": "sigmoid", "init": "normal"}) is None
+
+
 def test_figures_speak_for_themselves() -> None:
     assert diagnose({}) == []
     assert diagnose({"train_accuracy": 0.99, "val_accuracy": 0.9}) == [
@@ -76,3 +91,9 @@ def test_figures_speak_for_themselves() -> None:
         "vanishing gradients: layer 1 gets nothing of the top layer's gradient"
     ]
     assert diagnose({"health/dead_2": 0.43}) == ["43 % of layer 2 is dead"]
+    assert hopeless({}) is None
+    assert hopeless({"health/dead_2": 1.0, "health/dead_1": 0.4}) == "all of layer 2 is dead"
+    assert hopeless({"health/gradient_norm_1": 2e6}) == "the gradient of layer 1 has norm 2e+06"
+    fading = {"health/gradient_norm_1": 1e-5, "health/gradient_norm_2": 1.0}
+    assert hopeless(fading) is None
+    assert hopeless(dict.fromkeys(fading, 1e-20)) is None  # learnt by heart
