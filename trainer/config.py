@@ -1,6 +1,7 @@
 """What can be set about a net and its training, and which combinations are impossible."""
 
 from trainer.activations import ACTIVATIONS
+from trainer.convolution import CNN
 from trainer.dropout import KINDS
 from trainer.initialisers import INITIALISERS
 from trainer.optimisers import OPTIMISERS
@@ -50,10 +51,13 @@ class Dropout:
 
 @section
 class Model:
-    """A multilayer perceptron."""
+    """A multilayer perceptron, or one on top of convolutions."""
 
+    architecture: Technique = setting(
+        "mlp", Choice({"mlp": {}, "cnn": CNN}), "dense layers alone, or convolutions before them"
+    )
     hidden: tuple[int, ...] = setting(
-        (64, 64), Items(Integer(1, 1_000_000)), "units of each hidden layer"
+        (64, 64), Items(Integer(1, 1_000_000)), "units of each dense hidden layer"
     )
     activation: Technique = setting(
         "relu",
@@ -73,6 +77,16 @@ class Model:
     dropout: Dropout = setting(
         0.0, Section(Dropout, shorthand="rate"), "a rate, or more about which units drop and where"
     )
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Output channels of each convolution; none in a perceptron."""
+        return tuple(self.architecture["channels"]) if self.architecture.name == "cnn" else ()
+
+    @property
+    def depth(self) -> int:
+        """How many hidden layers there are, convolutions included."""
+        return len(self.channels) + len(self.hidden)
 
 
 @section
@@ -149,6 +163,10 @@ def conflicts(config: Config) -> list[Problem]:
     if config.model.batch_norm.name != "none" and config.training.batch_size == 1:
         rule = f"must be at least 2 with model.batch_norm {config.model.batch_norm.name}"
         found.append(Problem("training.batch_size", rule, config.training.batch_size))
+    cnn = config.model.architecture
+    if cnn.name == "cnn" and cnn["padding"].name == "same" and cnn["kernel"] % 2 == 0:
+        rule = "must be odd with padding same"
+        found.append(Problem("model.architecture.cnn.kernel", rule, cnn["kernel"]))
     if config.training.optimizer.name == "ftrl" and config.training.l1 > 0:
         rule = "must be 0 with training.optimizer ftrl, which has an l1 of its own"
         found.append(Problem("training.l1", rule, config.training.l1))

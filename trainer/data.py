@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainer.arrays import Array
+from trainer.convolution import Image
 from trainer.dataset import DataError, Dataset
 from trainer.preprocessing import Fitted, aligned, fit, transform
 from trainer.rules import Technique
@@ -23,10 +24,14 @@ class Fold:
 
 @dataclass(frozen=True)
 class Data:
-    """One fold that all replicates share, or one for each replicate; y counts 0 … classes-1."""
+    """One fold that all replicates share, or one for each replicate; y counts 0 … classes-1.
+
+    `image` is the shape of the features, channel by channel, if they are the pixels of one.
+    """
 
     folds: tuple[Fold, ...]
     classes: int
+    image: Image | None = None
 
     def fold(self, replicate: int) -> Fold:
         """The fold of a replicate."""
@@ -100,7 +105,8 @@ def split(
         )
         for arrays, train, part in zip(fitted, trained, parts, strict=True)
     )
-    return Splits(Data(made, len(dataset.classes)), tested, fitted)
+    image = None if preprocess.name == "pca" else dataset.image
+    return Splits(Data(made, len(dataset.classes), image), tested, fitted)
 
 
 def _share(rows: int, share: float, path: str) -> int:

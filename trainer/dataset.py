@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainer.arrays import Array
+from trainer.convolution import Image
 
 
 class DataError(ValueError):
@@ -20,12 +21,14 @@ class Dataset:
         y: labels (N,), int64, counting into `classes`.
         classes: the classes' names.
         test: x and y of the source's own test split.
+        image: the shape of a row's features, channel by channel, if they are those of an image.
     """
 
     x: Array
     y: Array
     classes: tuple[str, ...]
     test: tuple[Array, Array] | None = None
+    image: Image | None = None
 
 
 def checked(
@@ -39,7 +42,8 @@ def checked(
 
     Args:
         place: where they come from, for the messages.
-        x: rows of numbers (N, …) of any shape and type.
+        x: rows of numbers (N, …) of any shape and type. Those of three axes are images (N, H, W),
+            those of four have channels, (N, C, H, W) or, with at most four channels, (N, H, W, C).
         y: a whole number for each row (N,).
         test: x and y of a test split, with rows of the same shape and no further labels.
         names: the classes that the labels count into; by default the labels that occur in y, in
@@ -51,6 +55,12 @@ def checked(
     if test is not None and test[0].shape[1:] != x.shape[1:]:
         shapes = f"{test[0].shape[1:]} and {x.shape[1:]}"
         raise DataError(f"{place}: rows of both splits must have the same shape, got {shapes}")
+    last = x.ndim == 4 and x.shape[3] <= 4 < x.shape[1]
+    if last:
+        x = np.moveaxis(x, 3, 1)
+        test = None if test is None else (np.moveaxis(test[0], 3, 1), test[1])
+    shape = (1, *x.shape[1:]) if x.ndim == 3 else x.shape[1:]
+    image = Image(*shape) if len(shape) == 3 else None
     x, y = _typed(place, x, y)
     labels = np.arange(len(names)) if names else np.unique(y)
     if len(np.unique(y)) < 2:
@@ -59,7 +69,7 @@ def checked(
         x_test, y_test = _typed(f"{place}, test split", *test)
         test = (x_test, _coded(f"{place}, test split", y_test, labels))
     classes = names or tuple(str(label) for label in labels)
-    return Dataset(x, _coded(place, y, labels), classes, test)
+    return Dataset(x, _coded(place, y, labels), classes, test, image)
 
 
 def _typed(place: str, x: Array, y: Array) -> tuple[Array, Array]:

@@ -3,6 +3,7 @@
 The thresholds are rules of thumb; what they say is what to look at, not what is the case.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 
@@ -36,7 +37,7 @@ def diagnose(figures: Mapping[str, float]) -> list[str]:
 
     Args:
         figures: of one epoch, the means over replicates: the four metrics and those of
-            `health.Health`, of which any may be absent.
+            `health.Health`, of which any may be absent or NaN.
     """
     return [*_gradients(figures), *_layers(figures), *_fit(figures)]
 
@@ -104,5 +105,5 @@ def _fit(figures: Mapping[str, float]) -> Iterator[str]:
 def _by_layer(figures: Mapping[str, float], what: str) -> Iterator[tuple[int, float]]:
     for name, value in figures.items():
         found = re.fullmatch(rf"health/{what}_(\d+)", name)
-        if found:
+        if found and not math.isnan(value):
             yield int(found[1]), value

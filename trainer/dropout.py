@@ -25,7 +25,9 @@ def kept(rate: float) -> float:
     return 1 - _threshold(rate) / LEVELS
 
 
-def inverted(_technique: Technique, units: int, rate: float, *, first: bool = False) -> Layer:
+def inverted(
+    _technique: Technique, units: int, rate: float, *, pixels: int = 1, first: bool = False
+) -> Layer:
     """Keeps with probability 1 - rate and divides by it; the identity in prediction."""
     threshold = _threshold(rate)
 
@@ -36,10 +38,12 @@ def inverted(_technique: Technique, units: int, rate: float, *, first: bool = Fa
         tape.add(tape.xp.multiply, mask, tape.constant(1 / kept(rate)), out=mask)
         return _product(tape, x, mask, first=first)
 
-    return Layer(write, random=units if threshold else 0)
+    return Layer(write, random=units * pixels if threshold else 0)
 
 
-def vanilla(_technique: Technique, units: int, rate: float, *, first: bool = False) -> Layer:
+def vanilla(
+    _technique: Technique, units: int, rate: float, *, pixels: int = 1, first: bool = False
+) -> Layer:
     """Keeps with probability 1 - rate; multiplies by it in prediction (Srivastava et al. 2014)."""
     threshold = _threshold(rate)
 
@@ -50,10 +54,12 @@ def vanilla(_technique: Technique, units: int, rate: float, *, first: bool = Fal
             return _product(tape, x, _mask(tape, x.shape, threshold), first=first)
         return _product(tape, x, tape.constant(kept(rate)), first=first)
 
-    return Layer(write, random=units if threshold else 0)
+    return Layer(write, random=units * pixels if threshold else 0)
 
 
-def uout(technique: Technique, units: int, _rate: float, *, first: bool = False) -> Layer:
+def uout(
+    technique: Technique, units: int, _rate: float, *, pixels: int = 1, first: bool = False
+) -> Layer:
     """x·(1 + r) with r uniform on (-β, β); the identity in prediction (Li et al. 2018).
 
     r lies in the middle of one of 2¹⁶ equal intervals.
@@ -69,7 +75,28 @@ def uout(technique: Technique, units: int, _rate: float, *, first: bool = False)
         tape.add(xp.add, noise, tape.constant(1 + beta / LEVELS - beta), out=noise)
         return _product(tape, x, noise, first=first)
 
-    return Layer(write, random=units)
+    return Layer(write, random=units * pixels)
+
+
+def spatial(
+    technique: Technique, units: int, rate: float, *, pixels: int = 1, first: bool = False
+) -> Layer:
+    """Inverted dropout of whole channels: one draw for all pixels of one (Tompson et al. 2015)."""
+    threshold = _threshold(rate)
+    if pixels == 1:
+        return inverted(technique, units, rate, first=first)
+
+    def write(tape: Tape, x: Array) -> tuple[Array, Backward]:
+        if not tape.training or threshold == 0:
+            return x, lambda dy: dy
+        replicates, rows = x.shape[0], x.shape[1] // pixels
+        mask = _mask(tape, (replicates, rows, 1, units), threshold)
+        tape.add(tape.xp.multiply, mask, tape.constant(1 / kept(rate)), out=mask)
+        shape = (replicates, rows, pixels, units)
+        y, backward = _product(tape, x.reshape(shape), mask, first=first)
+        return y.reshape(x.shape), lambda dy: backward(dy.reshape(shape)).reshape(x.shape)
+
+    return Layer(write, random=units if threshold else 0)
 
 
 def _mask(tape: Tape, shape: tuple[int, ...], threshold: int) -> Array:
@@ -96,8 +123,8 @@ class Kind:
     """One kind of dropout.
 
     Attributes:
-        layer: the layer for so many units and a rate; `first` says that nothing below wants the
-            gradient by its input.
+        layer: the layer for so many units and a rate; `pixels` are the rows that an image has,
+            and `first` says that nothing below wants the gradient by its input.
         parameters: what a study may set.
         always: whether it acts at rate 0 as well, having a strength of its own.
     """
@@ -110,6 +137,7 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "inverted": Kind(inverted),
     "vanilla": Kind(vanilla),
+    "spatial": Kind(spatial),
     "uout": Kind(
         uout,
         {"beta": Setting(0.1, Real(0.0, 1.0, open_low=True), "β: largest change, of 1")},

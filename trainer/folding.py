@@ -25,17 +25,22 @@ def fold(config: Config, weights: Mapping[str, Array]) -> tuple[Config, dict[str
     the activation into the next one, of which the last has a bias as well. So do the factors of
     vanilla dropout. The new weights have the type of the old ones; nothing is written to.
 
+    Convolutions with batch norm after the activation stay as they are: the zeros at the border of
+    the next one, and pooling, come between.
+
     Args:
         config: of the trained net.
         weights: by name, as `training.weights` gives them.
     """
     model = config.model
+    if model.channels and model.batch_norm.name == "after":
+        return config, dict(weights)
     none = check(Dropout, {})
     plain = replace(config, model=replace(model, batch_norm=Technique("none"), dropout=none))
     folded = {name: array for name, array in weights.items() if name.partition(".")[2] not in _NORM}
     if model.dropout.kind.name == "vanilla":
         folded["0.weight"] = _scaled(folded["0.weight"], kept(model.dropout.input))
-    for layer in range(len(model.hidden)):
+    for layer in range(model.depth):
         before, end = _factors(model, layer)
         own, following = f"{layer}.weight", f"{layer + 1}.weight"
         if model.batch_norm.name != "none":

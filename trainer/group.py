@@ -226,7 +226,8 @@ class Group:
         views = Layout(self.net.statistics).views(weight)
         for name in views:
             if name.endswith(".variance"):
-                views[name] *= rows / (rows - 1)
+                count = rows * self.net.statistics[name].pixels
+                views[name] *= count / (count - 1)
         running, weight = self.arrays["running"], tape.xp.asarray(weight)
         tape.add(tape.xp.multiply, running, tape.constant(1 - momentum), out=running)
         tape.add(tape.xp.multiply, self._statistics, weight, out=self._statistics)

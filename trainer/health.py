@@ -1,8 +1,8 @@
 """Health: what gradients and activations tell of a training, epoch by epoch (TECHNIQUES §10).
 
 It is a by-product: the gradients are those of the epoch's last step, the activations those of the
-first validation rows, as prediction leaves them in memory. It draws nothing and moves nothing, so a
-training has the same bits with it and without.
+first block of validation rows, as prediction leaves them in memory. It draws nothing and moves
+nothing, so a training has the same bits with it and without.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from trainer.arrays import Array
 from trainer.network import Layout, Network
 
 ROWS = 128
-"""Validation rows that are looked at, at most: they come shuffled, so the first are a sample."""
+"""Validation rows, or pixels of images, that are looked at, at most."""
 
 UNSETTLED = 0.01
 """Weight that the running statistics may still give to their start of 0 and 1."""
@@ -39,7 +39,7 @@ class Health:
     - `health/dead_i`: the share of its units that are 0 for every row;
     - `health/variance_ratio_i`: the variance of what enters its batch norm, in prediction over in
       training (the running variance): 1 unless dropout or few rows shift it (Li et al. 2018).
-      Only once the running variance has settled, see `settled`.
+      NaN until the running variance has settled, see `settled`.
 
     Args:
         net: the net.
@@ -66,8 +66,8 @@ class Health:
         arrays = [*self._active.values(), *self._entering.values()]
         if not arrays:
             return
-        rows = min(ROWS, arrays[0].shape[1])
-        self._sources = [array[:, :rows] for array in arrays]
+        rows = min(ROWS, *(array.shape[1] for array in arrays))
+        self._sources = [_spread(array, rows) for array in arrays]
         widths = [array.shape[2] for array in arrays]
         ends = np.cumsum(widths)
         self._widths, self._starts = np.array(widths), ends - widths
@@ -111,10 +111,9 @@ class Health:
                 found[_key("dead", name)] = dead[:, at]
             if self._activation in SATURATED:
                 found[_key("saturated", name)] = self._saturated(self._parts[at])
-        if not ratios:
-            return found
         for at, (name, running) in enumerate(self._running.items(), len(self._active)):
-            found[_key("variance_ratio", name)] = variances[:, at] / running.mean(axis=1)
+            ratio = variances[:, at] / running.mean(axis=1)
+            found[_key("variance_ratio", name)] = ratio if ratios else np.full_like(ratio, np.nan)
         return found
 
     def _saturated(self, part: Array) -> Array:
@@ -137,6 +136,11 @@ def _hidden(marks: Mapping[str, Array], what: str) -> list[str]:
 
 def _key(figure: str, layer: str) -> str:
     return f"health/{figure}_{int(layer) + 1}"
+
+
+def _spread(array: Array, rows: int) -> Array:
+    """So many rows, at equal distances: of images the rows are pixels, and neighbours alike."""
+    return array[:, :: array.shape[1] // rows][:, :rows]
 
 
 def _flat(view: Array) -> Array:

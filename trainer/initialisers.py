@@ -15,11 +15,24 @@ TANH_LIKE = {"tanh", "softsign"}
 
 @dataclass(frozen=True)
 class Fan:
-    """What a scheme may look at: inputs and outputs of a unit, and the activation that follows."""
+    """What a scheme may look at.
+
+    Attributes:
+        inputs: numbers that a unit takes in: in a convolution all of a patch.
+        outputs: units of the layer: in a convolution channels.
+        activation: what follows.
+        field: pixels of a kernel, each of which takes a number to another output.
+    """
 
     inputs: int
     outputs: int
     activation: Technique
+    field: int = 1
+
+    @property
+    def both(self) -> int:
+        """Numbers that a unit takes in, and units that a number goes to."""
+        return self.inputs + self.outputs * self.field
 
 
 Draw = Callable[[np.random.Generator, Technique, Fan], Array]
@@ -66,7 +79,7 @@ def _lecun(_technique: Technique, fan: Fan) -> float:
 
 def _xavier(_technique: Technique, fan: Fan) -> float:
     """Glorot and Bengio 2010."""
-    return math.sqrt(2 / (fan.inputs + fan.outputs))
+    return math.sqrt(2 / fan.both)
 
 
 def _he(_technique: Technique, fan: Fan) -> float:
@@ -78,7 +91,7 @@ def _he(_technique: Technique, fan: Fan) -> float:
 
 def _book(_technique: Technique, fan: Fan) -> float:
     """Géron, 1st ed., table 11-1; softsign counts as tanh, a linear output as the logistic."""
-    sigma = math.sqrt(2 / (fan.inputs + fan.outputs))
+    sigma = math.sqrt(2 / fan.both)
     if fan.activation.name in LOGISTIC_LIKE:
         return sigma
     return 4 * sigma if fan.activation.name in TANH_LIKE else math.sqrt(2) * sigma

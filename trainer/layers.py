@@ -4,7 +4,7 @@ A layer is a frozen description; its arrays and buffers belong to the tape.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,12 +19,14 @@ from trainer.tape import Backward, Tape
 class Start:
     """An array of a layer, without the replicate axis: its shape and its first value (float64).
 
-    `weight` says that it holds weights (…, D_in, D_out), which alone are regularised.
+    `weight` says that it holds weights (…, D_in, D_out), which alone are regularised. `pixels` is
+    how many numbers a row of the data gives to a running statistic.
     """
 
     shape: tuple[int, ...]
     draw: Callable[[np.random.Generator], Array]
     weight: bool = False
+    pixels: int = 1
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Layer:
     """A part of a net.
 
     Attributes:
-        write: writes the forward pass on a tape, from x (R, N, D_in) to the output (R, N, D_out).
+        write: writes the forward pass on a tape, from x (R, N, D_in) to the output (R, N, D_out);
+            in a layer of images the rows are their pixels.
         learned: what gradient descent moves, by name.
         statistics: running statistics by name.
         random: random 16-bit words that a step takes for each row.
@@ -124,8 +127,10 @@ def activate(name: str, technique: Technique, units: int) -> Layer:
     return Layer(write, {f"{name}.{part}": constant(*start) for part, start in learned.items()})
 
 
-def batch_norm(name: str, technique: Technique, units: int) -> Layer:
+def batch_norm(name: str, technique: Technique, units: int, pixels: int = 1) -> Layer:
     """Batch normalisation (Ioffe and Szegedy 2015), with PyTorch's conventions.
+
+    Of images with so many `pixels`, each of which is a row, it is BatchNorm2d.
 
     γ(x - μ)/√(v + ε) + β, with the mean μ and the biased variance v of the batch, in prediction
     the running ones. The tape only leaves the batch's statistics behind; the caller follows them.
@@ -184,7 +189,10 @@ def batch_norm(name: str, technique: Technique, units: int) -> Layer:
     return Layer(
         write,
         {f"{name}.gamma": constant((units,), 1.0), f"{name}.beta": constant((units,), 0.0)},
-        {f"{name}.mean": constant((units,), 0.0), f"{name}.variance": constant((units,), 1.0)},
+        {
+            f"{name}.mean": replace(constant((units,), 0.0), pixels=pixels),
+            f"{name}.variance": replace(constant((units,), 1.0), pixels=pixels),
+        },
     )
 
 

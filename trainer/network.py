@@ -1,6 +1,6 @@
 """Networks: layers in a row, and where their arrays lie in one flat vector for each replicate."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from trainer.activations import pieces
 from trainer.arrays import Array
 from trainer.config import Model
+from trainer.convolution import Image, convolution, convolved, flatten, pool, pooled
 from trainer.dropout import KINDS
 from trainer.layers import Layer, Start, activate, against_zero, batch_norm, dense
 from trainer.rules import Technique
@@ -42,11 +43,15 @@ class Layout:
 
 @dataclass(frozen=True)
 class Network:
-    """A net for `inputs` features and `classes` classes."""
+    """A net for `inputs` features and `classes` classes.
+
+    `most` is how many numbers an image is at most on its way through the net; 0 without images.
+    """
 
     layers: tuple[Layer, ...]
     inputs: int
     classes: int
+    most: int = 0
 
     @property
     def learned(self) -> dict[str, Start]:
@@ -87,45 +92,114 @@ class Network:
         return x.swapaxes(1, 2), backward_all
 
 
-def network(model: Model, *, inputs: int, classes: int, binary: bool = False) -> Network:
+def network(
+    model: Model, *, inputs: int, classes: int, binary: bool = False, image: Image | None = None
+) -> Network:
     """The net that `model` describes; the arrays of block i have names like `i.weight`.
 
     With `binary` it has one output for the second of its two classes, see `losses`.
+
+    Args:
+        model: what it is like.
+        inputs: features.
+        classes: K.
+        binary: see above.
+        image: the shape of the features, which convolutions must know.
     """
-    norm, act, drop = model.batch_norm, model.activation, model.dropout
+    drop = model.dropout
     layers: list[Layer] = []
     if drop.input > 0:
         kind = Technique("vanilla" if drop.kind.name == "vanilla" else "inverted")
         layers.append(KINDS[kind.name].layer(kind, inputs, drop.input, first=True))
-    width = inputs
-    for index, units in enumerate(model.hidden):
-        name, place = str(index), dropped(model, index)
-        bias = norm.name != "before"  # β makes it redundant
-        first = index == 0
+    width, most = inputs, 0
+    if model.channels and image is not None:
+        layers += _images(model, image)
+        shapes = list(images(model, image))
+        width, most = shapes[-1].channels * shapes[-1].pixels, _most(model, shapes)
+    activation = model.activation
+    for index, units in enumerate(model.hidden, len(model.channels)):
+        name = str(index)
         layers.append(
-            dense(name, width, units, init=model.init, activation=act, bias=bias, first=first)
+            dense(
+                name,
+                width,
+                units,
+                init=model.init,
+                activation=activation,
+                bias=_biased(model),
+                first=index == 0,
+            )
         )
-        if norm.name == "after":
-            layers.append(activate(name, act, units))
-        wide = units if norm.name == "after" else units * pieces(act)
-        if place == "before_bn":
-            layers.append(KINDS[drop.kind.name].layer(drop.kind, wide, drop.rate))
-        if norm.name != "none":
-            layers.append(batch_norm(name, norm, wide))
-        if norm.name != "after":
-            layers.append(activate(name, act, units))
-        if place == "end":
-            layers.append(KINDS[drop.kind.name].layer(drop.kind, units, drop.rate))
+        layers += _after_linear(model, index, units)
         width = units
-    linear, first = Technique("identity"), not model.hidden
-    name = str(len(model.hidden))
+    name = str(model.depth)
     outputs = 1 if binary else classes
+    linear, first = Technique("identity"), not model.depth
     layers.append(
         dense(name, width, outputs, init=model.init, activation=linear, first=first, last=True)
     )
     if binary:
         layers.append(against_zero())
-    return Network(tuple(layers), inputs, classes)
+    return Network(tuple(layers), inputs, classes, most)
+
+
+def images(model: Model, image: Image) -> Iterator[Image]:
+    """The shape of an image before each convolution, after it, and so on to the dense layers."""
+    yield image
+    for channels in model.channels:
+        image = convolved(image, model.architecture, channels)
+        yield image
+        image = pooled(image, model.architecture)
+        yield image
+
+
+def _images(model: Model, image: Image) -> Iterator[Layer]:
+    """The convolutions, each with its batch norm, activation, dropout and pooling."""
+    cnn = model.architecture
+    for index, channels in enumerate(model.channels):
+        yield convolution(
+            str(index),
+            image,
+            channels,
+            cnn,
+            init=model.init,
+            activation=model.activation,
+            bias=_biased(model),
+            first=index == 0,
+        )
+        image = convolved(image, cnn, channels)
+        yield from _after_linear(model, index, channels, image.pixels)
+        if cnn["pool"].name != "none":
+            yield pool(image, cnn)
+        image = pooled(image, cnn)
+    yield flatten(image)
+
+
+def _most(model: Model, shapes: Sequence[Image]) -> int:
+    """The numbers of the largest image between its layers."""
+    return max(each.channels * each.pixels for each in shapes) * pieces(model.activation)
+
+
+def _biased(model: Model) -> bool:
+    return model.batch_norm.name != "before"  # whose β makes it redundant
+
+
+def _after_linear(model: Model, index: int, units: int, pixels: int = 1) -> Iterator[Layer]:
+    """What follows the linear part of a hidden layer: activation, batch norm and dropout."""
+    norm, act, drop = model.batch_norm, model.activation, model.dropout
+    name, place = str(index), dropped(model, index)
+    kind = KINDS[drop.kind.name]
+    if norm.name == "after":
+        yield activate(name, act, units)
+    wide = units if norm.name == "after" else units * pieces(act)
+    if place == "before_bn":
+        yield kind.layer(drop.kind, wide, drop.rate, pixels=pixels)
+    if norm.name != "none":
+        yield batch_norm(name, norm, wide, pixels)
+    if norm.name != "after":
+        yield activate(name, act, units)
+    if place == "end":
+        yield kind.layer(drop.kind, units, drop.rate, pixels=pixels)
 
 
 def dropped(model: Model, index: int) -> str | None:
@@ -133,7 +207,7 @@ def dropped(model: Model, index: int) -> str | None:
 
     Without batch norm there is no place before it, and units drop at the end.
     """
-    drop, last = model.dropout, index == len(model.hidden) - 1
+    drop, last = model.dropout, index == model.depth - 1
     if drop.rate == 0 and not KINDS[drop.kind.name].always:
         return None
     if drop.where.name == "before_bn" and model.batch_norm.name != "none":

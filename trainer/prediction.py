@@ -6,6 +6,7 @@ import numpy as np
 
 from trainer.arrays import Array, Memory
 from trainer.config import Config
+from trainer.convolution import Image
 from trainer.device import Device
 from trainer.fusion import Operation
 from trainer.losses import exponentials, score, softmax, targets
@@ -15,6 +16,9 @@ from trainer.tape import Tape, Variable
 
 ROWS = 512
 """Rows predicted at once; the same for every number of replicates, so that bits agree."""
+
+NUMBERS = 4 << 20
+"""Of all images that are predicted at once, where they are largest."""
 
 
 class Evaluation:
@@ -44,8 +48,9 @@ class Evaluation:
         memory, kept = Memory(device or np), Memory(device or np)
         self._y, self._replicates = y, len(next(iter(weights.values())))
         self._blocks: list[tuple[Tape, Array, Array, Array, Array]] = []
-        for start in range(0, x.shape[1], ROWS):
-            block, labels = x[:, start : start + ROWS], y[:, start : start + ROWS]
+        at_once = _rows(net)
+        for start in range(0, x.shape[1], at_once):
+            block, labels = x[:, start : start + at_once], y[:, start : start + at_once]
             tape = _tape(memory, weights)
             scores, _ = net.write(tape, block)
             rows = block.shape[1]
@@ -93,13 +98,13 @@ class Evaluation:
 def predict_proba(config: Config, weights: Mapping[str, Array], x: Array) -> Array:
     """Class probabilities (R, n, K) for the rows of x (n, D)."""
     net = _network(config, weights)
-    x = np.asarray(x, dtype=next(iter(weights.values())).dtype)
-    memory, kept = Memory(), Memory()
+    x = np.asarray(x, dtype=weights["0.weight"].dtype)
+    memory, kept, at_once = Memory(), Memory(), _rows(net)
     parts: list[Array] = []
     with np.errstate(all="ignore"):
-        for start in range(0, len(x), ROWS):
+        for start in range(0, len(x), at_once):
             tape = _tape(memory, weights)
-            scores, _ = net.write(tape, x[None, start : start + ROWS])
+            scores, _ = net.write(tape, x[None, start : start + at_once])
             shifted = kept.get(0, scores.shape, tape.dtype)
             sums = kept.get(1, (tape.replicates, 1, scores.shape[2]), tape.dtype)
             odds = softmax(tape, scores, shifted, sums)
@@ -110,21 +115,30 @@ def predict_proba(config: Config, weights: Mapping[str, Array], x: Array) -> Arr
 
 def evaluate(config: Config, weights: Mapping[str, Array], x: Array, y: Array) -> dict[str, Array]:
     """The mean cross-entropy `loss` and the `accuracy`, each (R,), on x (n, D) and y (n,)."""
-    x = np.asarray(x, dtype=next(iter(weights.values())).dtype)
+    x = np.asarray(x, dtype=weights["0.weight"].dtype)
     with np.errstate(all="ignore"):
         loss, accuracy = Evaluation(_network(config, weights), weights, x[None], y[None])()
     return {"loss": loss, "accuracy": accuracy}
 
 
 def _network(config: Config, weights: Mapping[str, Array]) -> Network:
-    last = len(config.model.hidden)
-    inputs, classes = weights["0.weight"].shape[1], weights[f"{last}.weight"].shape[2]
-    binary = config.training.binary
-    return network(config.model, inputs=inputs, classes=2 if binary else classes, binary=binary)
+    classes, binary = weights[f"{config.model.depth}.weight"].shape[2], config.training.binary
+    image = Image(*(int(each) for each in weights["image"][0])) if "image" in weights else None
+    return network(
+        config.model,
+        inputs=weights["0.weight"].shape[1] if image is None else image.channels * image.pixels,
+        classes=2 if binary else classes,
+        binary=binary,
+        image=image,
+    )
+
+
+def _rows(net: Network) -> int:
+    return max(1, min(ROWS, NUMBERS // net.most)) if net.most else ROWS
 
 
 def _tape(memory: Memory, weights: Mapping[str, Array]) -> Tape:
-    variables = {name: Variable(array, array) for name, array in weights.items()}
+    variables = {name: Variable(array, array) for name, array in weights.items() if name != "image"}
     return Tape(memory, variables=variables, running=weights, training=False)
 
 

@@ -72,8 +72,8 @@ def _digits(_place: str) -> Dataset:
     """1,797 handwritten digits, 8x8 (scikit-learn)."""
     from sklearn.datasets import load_digits
 
-    x, y = load_digits(return_X_y=True)
-    return checked("digits", x, y)
+    found = load_digits()
+    return checked("digits", found.images, found.target)
 
 
 def _npz(place: str) -> Dataset:
@@ -169,7 +169,8 @@ def _cifar10(place: str) -> Dataset:
         raise DataError(f"{folder / 'data_batch_1.bin'}: must exist")
     train = np.concatenate([_cifar10_records(path) for path in batches])
     test = _cifar10_records(folder / "test_batch.bin")
-    return checked(place, train[:, 1:], train[:, 0], (test[:, 1:], test[:, 0]), CIFAR10)
+    x, x_test = (records[:, 1:].reshape(-1, 3, 32, 32) for records in (train, test))
+    return checked(place, x, train[:, 0], (x_test, test[:, 0]), CIFAR10)
 
 
 def _cifar10_records(path: Path) -> Array:

@@ -9,11 +9,12 @@ import numpy as np
 
 from trainer.arrays import Array
 from trainer.config import Config, conflicts
+from trainer.convolution import Image
 from trainer.data import Data
 from trainer.device import Device
 from trainer.group import Group, Rows
 from trainer.health import Health, settled
-from trainer.network import Layout, Network, network
+from trainer.network import Layout, Network, images, network
 from trainer.optimisers import OPTIMISERS, slots
 from trainer.prediction import Evaluation, stacked
 from trainer.rules import ConfigError, Problem
@@ -23,7 +24,8 @@ from trainer.streams import Purpose, generator
 State = dict[str, Array]
 """Plain arrays, all with the replicate axis R first but for two:
 
-`epoch` (): epochs completed; `sizes` (2,): input features and classes;
+`epoch` (): epochs completed; `sizes` (2,): input features and classes, with convolutions (5,): then
+channels, height and width of an image;
 `parameters` (R, P), `running` (R, S) and the optimiser's slots (R, P), flat as in `Layout`;
 `metrics.…` (R,): the values of the trial if it ended here; `seconds.…` (R,): what it took;
 on a plateau `plateau.factor`, `.best` and `.waited` (R,), see `schedules`;
@@ -94,19 +96,23 @@ def train(
     Raises:
         ConfigError: the configuration is impossible.
     """
-    problems = conflicts(config)
-    if config.model.batch_norm.name != "none" and min(len(f.y_train) for f in data.folds) == 1:
-        problems.append(Problem("model.batch_norm", "must be none with one training row"))
-    if config.training.binary and data.classes != 2:
-        rule = f"must be cross_entropy with {data.classes} classes"
-        problems.append(Problem("training.loss", rule, config.training.loss.name))
+    problems = conflicts(config) + misfits(config, data)
+    if device is not None and config.model.channels:
+        rule = "must be mlp on a GPU: convolutions are trained on processors alone"
+        problems.append(Problem("model.architecture", rule, "cnn"))
     if problems:
         raise ConfigError(problems)
     inputs = data.folds[0].x_train.shape[1]
-    binary = config.training.binary
-    net = network(config.model, inputs=inputs, classes=data.classes, binary=binary)
+    net = network(
+        config.model,
+        inputs=inputs,
+        classes=data.classes,
+        binary=config.training.binary,
+        image=data.image,
+    )
     if state is None:
-        state = _start(config, net, seed=seed, replicates=range(first, first + replicates))
+        everyone = range(first, first + replicates)
+        state = _start(config, net, data.image, seed=seed, replicates=everyone)
     else:
         state = {name: np.array(array) for name, array in state.items()}
     until = min(until, config.training.epochs)
@@ -116,26 +122,53 @@ def train(
         return run()
 
 
+def misfits(config: Config, data: Data) -> list[Problem]:
+    """What of a configuration these data don't allow."""
+    found = []
+    model = config.model
+    if model.batch_norm.name != "none" and min(len(f.y_train) for f in data.folds) == 1:
+        found.append(Problem("model.batch_norm", "must be none with one training row"))
+    if config.training.binary and data.classes != 2:
+        rule = f"must be cross_entropy with {data.classes} classes"
+        found.append(Problem("training.loss", rule, config.training.loss.name))
+    if model.channels and data.image is None:
+        rule = "must be mlp: the features are no image (their source has none, or PCA made them)"
+        found.append(Problem("model.architecture", rule, "cnn"))
+    elif model.channels and data.image is not None:
+        for shape in images(model, data.image):
+            if not shape.pixels:
+                rule = f"leaves nothing of an image of {data.image.height} × {data.image.width}"
+                found.append(Problem("model.architecture.cnn", rule))
+                break
+    return found
+
+
 def weights(config: Config, state: State) -> dict[str, Array]:
     """What prediction needs, by name and with the replicate axis first: `0.weight`, `0.bias`, ….
 
-    Under early stopping the best weights of each replicate.
+    Under early stopping the best weights of each replicate. With convolutions also `image` (R, 3),
+    the shape of the features.
     """
-    inputs, classes = (int(size) for size in state["sizes"])
-    binary = config.training.binary
-    net = network(config.model, inputs=inputs, classes=classes, binary=binary)
+    inputs, classes, *shape = (int(size) for size in state["sizes"])
+    binary, image = config.training.binary, Image(*shape) if shape else None
+    net = network(config.model, inputs=inputs, classes=classes, binary=binary, image=image)
     prefix = "best." if config.training.early_stopping else ""
     parameters = Layout(net.learned).views(state[f"{prefix}parameters"])
-    return parameters | Layout(net.statistics).views(state[f"{prefix}running"])
+    found = parameters | Layout(net.statistics).views(state[f"{prefix}running"])
+    if image is not None:
+        found["image"] = np.tile(np.array(image), (len(state["parameters"]), 1))
+    return found
 
 
-def _start(config: Config, net: Network, *, seed: int, replicates: range) -> State:
+def _start(
+    config: Config, net: Network, image: Image | None, *, seed: int, replicates: range
+) -> State:
     dtype = np.dtype(config.training.precision.name)
     streams = [generator(seed=seed, purpose=Purpose.INIT, replicate=each) for each in replicates]
     count = len(replicates)
     state = {
         "epoch": np.zeros((), np.int64),
-        "sizes": np.array([net.inputs, net.classes]),
+        "sizes": np.array([net.inputs, net.classes, *(image if net.most and image else ())]),
         "parameters": Layout(net.learned).draw(streams, dtype),
         "running": Layout(net.statistics).draw(streams, dtype),
     }
@@ -216,6 +249,8 @@ class _Run:
         slots = len(OPTIMISERS[self._config.training.optimizer.name].slots)
         size = self._state["parameters"][0].nbytes * (2 + slots)
         most = max(1, (CACHE if self._device is None else self._device.room()) // size)
+        if self._net.most:  # whose images fill any cache
+            most = 1
         for members in by_rows.values():
             for part in np.array_split(members, -(-len(members) // most)):
                 yield [int(each) for each in part]

@@ -6,6 +6,7 @@ import numpy as np
 
 from tests.trainer.conftest import config
 from trainer.arrays import Memory
+from trainer.convolution import Image
 from trainer.losses import cross_entropy, targets
 from trainer.network import Layout, network
 from trainer.tape import Tape, Variable
@@ -24,10 +25,13 @@ class Problem:
         seed: int = 0,
         smoothing: float = 0.0,
         binary: bool = False,
+        image: Image | None = None,
     ) -> None:
         generator = np.random.default_rng(seed)
         classes = 2 if binary else CLASSES
-        net = network(config(model).model, inputs=INPUTS, classes=classes, binary=binary)
+        inputs = INPUTS if image is None else image.channels * image.pixels
+        described = config(model).model
+        net = network(described, inputs=inputs, classes=classes, binary=binary, image=image)
         layout, statistics = Layout(net.learned), Layout(net.statistics)
         # far enough from the starts (β = 0, equal slopes) that every term counts
         self.theta = layout.draw([np.random.default_rng(r) for r in range(REPLICATES)], float)
@@ -44,7 +48,7 @@ class Problem:
             bits=bits,
             training=True,
         )
-        x = generator.standard_normal((REPLICATES, ROWS, INPUTS))
+        x = generator.standard_normal((REPLICATES, ROWS, inputs))
         labels = generator.integers(0, classes, (REPLICATES, ROWS))
         scores, backward = net.write(self.tape, x)
         self._target = np.zeros(scores.shape)

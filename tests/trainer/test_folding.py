@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.trainer.conftest import config
 from trainer.activations import ACTIVATIONS
 from trainer.config import Config
+from trainer.convolution import Image
 from trainer.folding import fold
 from trainer.network import Layout, network
 from trainer.prediction import predict_proba
@@ -22,9 +23,12 @@ FORMS: list[Any] = [
 ]
 
 
-def drawn(cfg: Config, *, inputs: int = 6, classes: int = 3, seed: int = 0) -> dict[str, Any]:
+def drawn(
+    cfg: Config, *, inputs: int = 6, classes: int = 3, seed: int = 0, image: Image | None = None
+) -> dict[str, Any]:
     """Weights of two replicates as they might be after training: nothing is at its first value."""
-    net = network(cfg.model, inputs=inputs, classes=classes)
+    inputs = inputs if image is None else image.channels * image.pixels
+    net = network(cfg.model, inputs=inputs, classes=classes, image=image)
     generators = [np.random.default_rng([seed, each]) for each in range(2)]
     dtype = np.dtype(cfg.training.precision.name)
     arrays: dict[str, Any] = {}

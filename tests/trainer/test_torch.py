@@ -59,7 +59,7 @@ class Drop(nn.Module):  # type: ignore[misc,name-defined]
             factor = 1 + self.beta * ((2 * bits.astype(float) + 1) / 65536 - 1)
         else:
             factor = (bits >= round(self.rate * 65536)).astype(float)
-            factor /= kept(self.rate) if self.kind == "inverted" else 1
+            factor /= kept(self.rate) if self.kind in ("inverted", "spatial") else 1
         self.factor = torch.tensor(factor)
 
     def forward(self, x: Any) -> Any:
