@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -9,10 +10,12 @@ import numpy as np
 
 from sweep.spec.study import Study
 from sweep.spec.study_file import compact
-from trainer.data import Data, Splits, split
+from trainer.config import Config
+from trainer.data import Data, Splits, pictured, split
 from trainer.dataset import DataError
-from trainer.rules import ConfigError, Problem, Technique, named
+from trainer.rules import ConfigError, Problem, Technique, build, named
 from trainer.sources import load
+from trainer.training import misfits
 
 KEPT = 8
 """How many ways of preprocessing are kept at a time."""
@@ -26,7 +29,7 @@ class Datasets:
         allow_code: the modules that its `data.source` may import.
 
     Raises:
-        ConfigError: the source is absent or of no use.
+        ConfigError: the source is absent or of no use, or what is searched does not go with it.
     """
 
     def __init__(self, study: Study, allow_code: Collection[str] = ()) -> None:
@@ -37,6 +40,19 @@ class Datasets:
             self.splits(study.first_config())
         except DataError as error:
             raise ConfigError([Problem("data.source", str(error))]) from None
+        if problems := self._misfits():
+            raise ConfigError(problems)
+
+    def _misfits(self) -> list[Problem]:
+        """What the search space can reach that these data don't allow."""
+        data = self.data(self._study.first_config())
+        found: dict[str, Problem] = {}
+        for plain in self._study.corners():
+            preprocess = Technique(*named(plain["data"]["preprocess"]))
+            image = pictured(self._dataset, preprocess)
+            problems = misfits(build(Config, plain), replace(data, image=image))
+            found |= {str(problem): problem for problem in problems}
+        return list(found.values())
 
     def key(self, config: Mapping[str, Any]) -> str:
         """What distinguishes the data of this configuration from those of others."""

@@ -17,7 +17,7 @@ from trainer.layers import Layer, Start, constant
 from trainer.rules import Choice, Integer, Items, Setting, Technique
 from trainer.tape import Backward, Tape
 
-BLOCK = 8 << 20
+BLOCK = 2 << 20
 """Bytes of patches that a convolution holds at once, for each replicate, if an image needs less."""
 
 CNN = {

@@ -105,8 +105,12 @@ def split(
         )
         for arrays, train, part in zip(fitted, trained, parts, strict=True)
     )
-    image = None if preprocess.name == "pca" else dataset.image
-    return Splits(Data(made, len(dataset.classes), image), tested, fitted)
+    return Splits(Data(made, len(dataset.classes), pictured(dataset, preprocess)), tested, fitted)
+
+
+def pictured(dataset: Dataset, preprocess: Technique) -> Image | None:
+    """The shape of the images that are left after preprocessing: PCA leaves none."""
+    return None if preprocess.name == "pca" else dataset.image
 
 
 def _share(rows: int, share: float, path: str) -> int:

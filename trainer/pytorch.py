@@ -40,6 +40,8 @@ def load(path: str | os.PathLike[str], config: Config) -> dict[str, Array]:
     Raises:
         StateDictError: the file is of no use, or fits another net; with both shapes.
     """
+    if config.model.channels:
+        raise StateDictError(f"{path}: only nets with model.architecture mlp can be read, not cnn")
     modules = _modules(path)
     linear = [name for name, module in modules.items() if np.ndim(module.get("weight", 0)) == 2]
     norms = [name for name, module in modules.items() if "running_mean" in module]

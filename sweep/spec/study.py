@@ -134,6 +134,10 @@ class Study:
         """The plain configuration with every parameter at its first value."""
         return _first(self.template)
 
+    def corners(self) -> Iterator[dict[str, Any]]:
+        """Plain configurations in which every two extreme values of parameters meet once."""
+        return _corners(self.template)
+
 
 def _largest(given: Any) -> int:
     match given:
@@ -156,7 +160,7 @@ def check(values: Mapping[str, Any]) -> Study:
     if not problems:
         parameters = space.parameters(_template(tree))
         claims = read_claims(tree["claims"], parameters, tree["objective"]["metric"], problems)
-        problems += _conflicts(_template(tree))
+        problems += _conflicts(_template(tree), tree["resources"]["gpu"])
         problems += _unsearchable(tree) or _unrepeatable(tree)
         problems += _contradictions(values, tree)
     if problems:
@@ -203,19 +207,27 @@ def _first(template: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _conflicts(template: Mapping[str, Any]) -> list[Problem]:
+def _conflicts(template: Mapping[str, Any], gpu: float) -> list[Problem]:
     """Combinations of fields that can't be trained, wherever the search space can reach one.
 
     A conflict is between two fields, so every pair of extreme values is tried, with the other
     parameters at their first.
     """
     found: dict[str, Problem] = {}
+    for plain in _corners(template):
+        config = build(Config, plain)
+        problems = conflicts(config)
+        if gpu and config.model.channels:
+            rule = "must be 0 with model.architecture cnn, which is trained on processors alone"
+            problems.append(Problem("resources.gpu", rule, gpu))
+        found |= {str(problem): problem for problem in problems}
+    return list(found.values())
+
+
+def _corners(template: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for pair in itertools.combinations([{}, {}, *_extremes(template)], 2):
         fixed = pair[0] | pair[1]
-        plain = space.resolve(template, lambda each: fixed.get(each.name, _ends(each)[0]))  # noqa: B023
-        config = build(Config, plain)
-        found |= {str(problem): problem for problem in conflicts(config)}
-    return list(found.values())
+        yield space.resolve(template, lambda each: fixed.get(each.name, _ends(each)[0]))  # noqa: B023
 
 
 def _extremes(template: Any) -> Iterator[dict[str, space.Scalar]]:

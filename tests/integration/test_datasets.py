@@ -1,12 +1,17 @@
 """Data by configuration: a searched preprocessing is part of every trial."""
 
+from contextlib import nullcontext
+from typing import Any
+
 import numpy as np
+import pytest
 from mlflow import MlflowClient
 
 from sweep.datasets import Datasets
 from sweep.spec.study import check
 from tests.integration.conftest import SMOKE, Sweep
 from trainer import checkpoint
+from trainer.rules import ConfigError
 
 
 def test_each_way_of_preprocessing_is_done_once() -> None:
@@ -19,6 +24,55 @@ def test_each_way_of_preprocessing_is_done_once() -> None:
     assert rows.x_train.max() == 16
     assert between.x_train.max() == 1
     np.testing.assert_array_equal(rows.y_train, between.y_train)
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "fields", "complaint"),
+    [
+        ("standardize", {}, None),
+        ({"choose": ["none", "pca"]}, {}, "model.architecture: must be mlp: the features are no"),
+        ("none", {"pool_size": 3}, "model.architecture.cnn: leaves nothing of an image of 8 × 8"),
+    ],
+)
+def test_what_does_not_go_with_the_data_is_refused_at_once(
+    preprocess: Any, fields: dict[str, Any], complaint: str | None
+) -> None:
+    architecture = {"choose": ["mlp", {"cnn": {"channels": [4, 4]} | fields}]}
+    values = {"name": "a", "data": {"preprocess": preprocess}}
+    study = check(values | {"model": {"architecture": architecture}})
+    with pytest.raises(ConfigError, match=complaint) if complaint else nullcontext():
+        Datasets(study)
+
+
+def test_two_classes_for_one_sigmoid() -> None:
+    loss = {"choose": ["cross_entropy", "binary_cross_entropy"]}
+    with pytest.raises(ConfigError, match=r"loss: must be cross_entropy with 10 classes"):
+        Datasets(check({"name": "a", "training": {"loss": loss}}))
+
+
+def test_a_sweep_over_architectures(sweep: Sweep) -> None:
+    convolutions = "{cnn: {channels: [4], kernel: {choose: [3, 5]}}}"
+    sweep(
+        "run",
+        SMOKE,
+        "--set=search.sampler=grid",
+        f"--set=model.architecture={{choose: [mlp, {convolutions}]}}",
+        "--set=model.activation=relu",
+        "--set=model.dropout={rate: 0.1, kind: spatial}",
+        "--set=training.learning_rate=0.01",
+        "--trials=9",
+    )
+    shown = sweep.show("smoke")
+    assert [each["params"]["model.architecture"] for each in shown["trials"]] == [
+        "mlp",
+        *["cnn"] * 2,
+    ]
+    assert [each["state"] for each in shown["trials"]].count("complete") >= 1
+    assert shown["test"]["mean"] > 0.8
+    sweep("reproduce", "smoke", "2")
+    client = MlflowClient(f"sqlite:///{sweep.workspace / 'mlflow.db'}")
+    found = client.get_model_version_by_alias("smoke", "champion")
+    assert found.tags["sweep.trial"] == str(shown["best"])
 
 
 def test_a_sweep_over_preprocessings(sweep: Sweep) -> None:

@@ -248,7 +248,10 @@ def test_a_sampler_whose_package_is_missing(
             "model.hidden.0: must be at least 1 and at most 1000000, got 0",
         ),
         ({"model": 3}, "model: must be a mapping of fields, got 3"),
-        ({"model": {"choose": [{}, {}]}}, "model.choose: is not a field; known here: hidden,"),
+        (
+            {"model": {"choose": [{}, {}]}},
+            "model.choose: is not a field; known here: architecture, hidden,",
+        ),
         ({"training": {"choose": [{"epochs": 3}]}}, "training.choose: is not a field;"),
         ({"training": {"epochs": 10**400}}, "training.epochs: must be a whole number, got 1000"),
         (
@@ -276,6 +279,11 @@ def test_a_sampler_whose_package_is_missing(
         ({"objective": {"metric": "accuracy"}}, "objective.metric: must be one of val_accuracy"),
         ({"objective": {"direction": "up"}}, "objective.direction: must be one of maximize"),
         ({"resources": {"cpu": 0}}, "resources.cpu: must be at least 0.0001, got 0"),
+        (
+            {"resources": {"gpu": 1}, "model": {"architecture": {"choose": ["mlp", "cnn"]}}},
+            "resources.gpu: must be 0 with model.architecture cnn, which is trained on processors",
+        ),
+        ({"model": {"architecture": {"cnn": {"channels": []}}}}, "model.architecture.cnn.channels"),
     ],
 )
 def test_a_mistake_in_a_study(fields: dict[str, Any], message: str) -> None:
