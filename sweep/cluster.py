@@ -58,11 +58,12 @@ class Cluster:
         if not _private(address):
             rule = "must be https://…, or http:// on loopback, where a tunnel to the head ends"
             raise ConfigError([Problem("--address", rule, address)])
+        from ray.exceptions import AuthenticationError
         from ray.job_submission import JobSubmissionClient
 
         try:
             self._client = JobSubmissionClient(address)
-        except (ConnectionError, RuntimeError) as error:
+        except (AuthenticationError, ConnectionError, RuntimeError) as error:
             raise ClusterError(f"the cluster at {address}: {error}") from None
 
     def submit(self, study: Study, workspace: str | None) -> str:

@@ -86,6 +86,8 @@ def ask(address: str, arguments: Sequence[str], folder: str | None) -> None:
 @contextmanager
 def reached(address: str) -> "Iterator[Cluster]":
     """The cluster; what the user can mend is told."""
+    from requests import ConnectionError as Unreachable
+
     from sweep.cluster import Cluster, ClusterError
 
     with told():
@@ -93,3 +95,5 @@ def reached(address: str) -> "Iterator[Cluster]":
             yield Cluster(address)
         except ClusterError as error:
             raise Mistake(str(error)) from None
+        except Unreachable as error:  # the tunnel has gone since
+            raise Mistake(f"the cluster at {address} can't be reached: {error}") from None

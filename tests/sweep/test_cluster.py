@@ -19,7 +19,7 @@ def test_a_token_is_not_sent_in_the_clear(address: str) -> None:
 
 
 def test_a_cluster_that_does_not_answer_is_told() -> None:
-    with pytest.raises(ClusterError, match="the cluster at http://127.0.0.1:1"):
+    with pytest.raises(ClusterError, match=r"the cluster at http://127\.0\.0\.1:1"):
         Cluster("http://127.0.0.1:1")
 
 
