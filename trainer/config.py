@@ -1,6 +1,7 @@
 """What can be set about a net and its training, and which combinations are impossible."""
 
 from trainer.activations import ACTIVATIONS
+from trainer.augmentation import Augment
 from trainer.convolution import CNN
 from trainer.dropout import KINDS
 from trainer.initialisers import INITIALISERS
@@ -118,6 +119,7 @@ class Training:
     label_smoothing: float = setting(
         0.0, Real(0.0, 1.0, open_high=True), "share of each label that all classes divide up"
     )
+    augment: Augment = setting(None, Section(Augment), "random changes of the training images")
     learning_rate: float = setting(1e-3, Real(0.0, open_low=True), "step size")
     schedule: Technique = setting(
         "constant",
@@ -170,4 +172,16 @@ def conflicts(config: Config) -> list[Problem]:
     if config.training.optimizer.name == "ftrl" and config.training.l1 > 0:
         rule = "must be 0 with training.optimizer ftrl, which has an l1 of its own"
         found.append(Problem("training.l1", rule, config.training.l1))
+    return found
+
+
+def elsewhere(config: Config) -> list[Problem]:
+    """What of a configuration a GPU can't do."""
+    found = []
+    if config.model.channels:
+        rule = "must be mlp on a GPU: convolutions are trained on processors alone"
+        found.append(Problem("model.architecture", rule, "cnn"))
+    if config.training.augment.any:
+        rule = "must be left out on a GPU: batches are changed on processors alone"
+        found.append(Problem("training.augment", rule))
     return found

@@ -9,7 +9,9 @@ import numpy as np
 
 from trainer import kernels
 from trainer.arrays import Array, Memory
+from trainer.augmentation import Augmentation
 from trainer.config import Training
+from trainer.convolution import Image
 from trainer.device import Device
 from trainer.fusion import fuse
 from trainer.losses import cross_entropy, score, targets
@@ -71,6 +73,7 @@ class Group:
         replicates: which replicates these are, for their random streams.
         seed: the study's seed.
         epochs: how many are to be trained, which decides whether compiled loops are worth while.
+        image: the shape of a row, if it is an image.
         device: where the arrays are, if not in the host's memory.
     """
 
@@ -85,12 +88,16 @@ class Group:
         replicates: Sequence[int],
         seed: int,
         epochs: int,
+        image: Image | None = None,
         device: Device | None = None,
     ) -> None:
         library = device or np
         self.net, self.rows, self.arrays = net, rows, arrays
         self._batch_norm, self._smoothing = batch_norm, training.label_smoothing
         self._replicates, self._seed = replicates, seed
+        augment = training.augment
+        self._augmentation = Augmentation(augment, image) if augment.any else None
+        self._changing: list[np.random.Generator] = []
         self.gradient = library.zeros_like(arrays["parameters"])
         self._statistics = library.zeros_like(arrays["running"])
         parameters = Layout(net.learned)
@@ -148,6 +155,9 @@ class Group:
         if self._words.size:
             streams = [self._stream(each, Purpose.DROPOUT, epoch) for each in self._replicates]
             self._streams = [stream.bit_generator for stream in streams]
+        if self._augmentation is not None:
+            purpose = Purpose.AUGMENTATION
+            self._changing = [self._stream(each, purpose, epoch) for each in self._replicates]
         self._update.begin(factors, (epoch - 1) * self.steps + 1)
         done, start = 0, 0
         loss = np.zeros(len(self._replicates))
@@ -157,7 +167,11 @@ class Group:
             index = step.begin(self.rows, order[:, start:stop])
             for slot in range(count):
                 self._update.set(done)
-                step.run(self.rows, index, slot)
+                step.gather(self.rows, index[slot])
+                if self._augmentation is not None:
+                    for x, generator in zip(step.x, self._changing, strict=True):
+                        self._augmentation(x, generator)
+                step.run(slot)
                 done += 1
             losses, hits = step.score(count)
             loss += losses
@@ -284,13 +298,13 @@ class Group:
 
 
 class Step:
-    """A training step with N rows for each replicate, and a log of what such steps have scored."""
+    """A training step with N rows x (R, N, D), and a log of what such steps have scored."""
 
     def __init__(self, group: Group, kept: Memory, rows: int, logged: int) -> None:
         self.rows = rows
         replicates, classes = len(group.gradient), group.net.classes
         dtype = group.gradient.dtype
-        self._x = kept.get(0, (replicates, rows, group.net.inputs), dtype)
+        self.x = kept.get(0, (replicates, rows, group.net.inputs), dtype)
         self._target = kept.get(1, (replicates, classes, rows), dtype)
         self._shifted = kept.get(2, (replicates, classes, rows), dtype)
         self._sums = kept.get(3, (replicates, 1, rows), dtype)
@@ -298,7 +312,7 @@ class Step:
         self._targets = kept.get(5, (replicates, logged, classes, rows), dtype)
         self._all_shifted = kept.get(6, (replicates, logged, classes, rows), dtype)
         self._all_sums = kept.get(7, (replicates, logged, 1, rows), dtype)
-        self._tape = group.write(rows, self._x, self._target, self._shifted, self._sums)
+        self._tape = group.write(rows, self.x, self._target, self._shifted, self._sums)
 
     def begin(self, rows: Rows, order: Array) -> Array:
         """Looks up the labels of the steps to come, whose rows are order (R, steps·N).
@@ -315,13 +329,16 @@ class Step:
         targets(labels, 1 / self.rows, self._targets[:, :count])
         return np.ascontiguousarray(order.swapaxes(0, 1))
 
-    def run(self, rows: Rows, index: Array, slot: int) -> None:
-        """Runs one step on the rows index[slot] (R, N) and logs its scores."""
+    def gather(self, rows: Rows, index: Array) -> None:
+        """Copies the rows index (R, N) into `x`."""
         if rows.shared:
-            rows.x[0].take(index[slot], axis=0, out=self._x, mode="clip")
+            rows.x[0].take(index, axis=0, out=self.x, mode="clip")
         else:
-            for x, chosen, place in zip(rows.x, index[slot], self._x, strict=True):
+            for x, chosen, place in zip(rows.x, index, self.x, strict=True):
                 x.take(chosen, axis=0, out=place, mode="clip")
+
+    def run(self, slot: int) -> None:
+        """Runs one step on `x` and logs its scores."""
         np.copyto(self._target, self._targets[:, slot])
         self._tape.run()
         np.copyto(self._all_shifted[:, slot], self._shifted)

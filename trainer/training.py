@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainer.arrays import Array
-from trainer.config import Config, conflicts
+from trainer.config import Config, conflicts, elsewhere
 from trainer.convolution import Image
 from trainer.data import Data
 from trainer.device import Device
@@ -97,9 +97,8 @@ def train(
         ConfigError: the configuration is impossible.
     """
     problems = conflicts(config) + misfits(config, data)
-    if device is not None and config.model.channels:
-        rule = "must be mlp on a GPU: convolutions are trained on processors alone"
-        problems.append(Problem("model.architecture", rule, "cnn"))
+    if device is not None:
+        problems += elsewhere(config)
     if problems:
         raise ConfigError(problems)
     inputs = data.folds[0].x_train.shape[1]
@@ -134,7 +133,10 @@ def misfits(config: Config, data: Data) -> list[Problem]:
     if model.channels and data.image is None:
         rule = "must be mlp: the features are no image (their source has none, or PCA made them)"
         found.append(Problem("model.architecture", rule, "cnn"))
-    elif model.channels and data.image is not None:
+    if config.training.augment.pictorial and data.image is None:
+        rule = "must change nothing but noise: the features are no image"
+        found.append(Problem("training.augment", rule))
+    if model.channels and data.image is not None:
         for shape in images(model, data.image):
             if not shape.pixels:
                 rule = f"leaves nothing of an image of {data.image.height} × {data.image.width}"
@@ -312,6 +314,7 @@ class _Run:
             replicates=[self._offset + each for each in members],
             seed=self._seed,
             epochs=self._until - epoch,
+            image=self._data.image,
             device=device,
         )
         stack = device.stacked if device else stacked

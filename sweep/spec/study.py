@@ -23,7 +23,7 @@ from sweep.spec.fields import (
     Search,
 )
 from sweep.spec.study_file import dump
-from trainer.config import Config, conflicts
+from trainer.config import Config, conflicts, elsewhere
 from trainer.rules import (
     UNREAD,
     ConfigError,
@@ -216,10 +216,7 @@ def _conflicts(template: Mapping[str, Any], gpu: float) -> list[Problem]:
     found: dict[str, Problem] = {}
     for plain in _corners(template):
         config = build(Config, plain)
-        problems = conflicts(config)
-        if gpu and config.model.channels:
-            rule = "must be 0 with model.architecture cnn, which is trained on processors alone"
-            problems.append(Problem("resources.gpu", rule, gpu))
+        problems = conflicts(config) + (elsewhere(config) if gpu else [])
         found |= {str(problem): problem for problem in problems}
     return list(found.values())
 

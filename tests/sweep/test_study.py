@@ -281,7 +281,7 @@ def test_a_sampler_whose_package_is_missing(
         ({"resources": {"cpu": 0}}, "resources.cpu: must be at least 0.0001, got 0"),
         (
             {"resources": {"gpu": 1}, "model": {"architecture": {"choose": ["mlp", "cnn"]}}},
-            "resources.gpu: must be 0 with model.architecture cnn, which is trained on processors",
+            "model.architecture: must be mlp on a GPU: convolutions are trained on processors",
         ),
         ({"model": {"architecture": {"cnn": {"channels": []}}}}, "model.architecture.cnn.channels"),
     ],
