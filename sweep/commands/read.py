@@ -7,19 +7,23 @@ from typing import Any
 
 import click
 
+from sweep.commands.cluster import ask, cluster_option
 from sweep.commands.options import Mistake, json_option, print_json, told, workspace_option
 
 
 @click.command(name="list")
+@cluster_option
 @workspace_option
 @json_option
-def list_studies(folder: str | None, as_json: bool) -> None:
+def list_studies(address: str | None, folder: str | None, as_json: bool) -> None:
     """List the studies in the workspace.
 
     \b
     Example:
       python -m sweep list --json
     """
+    if address:
+        ask(address, ["list", *["--json"] * as_json], folder)
     from sweep.answers.results import read
     from sweep.answers.summary import listing
     from sweep.workspace import workspace
@@ -45,15 +49,19 @@ def list_studies(folder: str | None, as_json: bool) -> None:
 @click.command()
 @click.argument("name")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the trials as a table in CSV.")
+@cluster_option
 @workspace_option
 @json_option
-def show(name: str, as_csv: bool, folder: str | None, as_json: bool) -> None:
+def show(name: str, as_csv: bool, address: str | None, folder: str | None, as_json: bool) -> None:
     """Show the study NAME: its state, its counts, its best trials.
 
     \b
     Example:
       python -m sweep show digits --csv > trials.csv
     """
+    if address:
+        flags = [*["--csv"] * as_csv, *["--json"] * as_json]
+        ask(address, ["show", name, *flags], folder)
     results = _results(name, folder)
     if as_json:
         from sweep.answers.claims import findings

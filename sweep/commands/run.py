@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sweep.commands.cluster import reached, started
 from sweep.commands.options import (
     INTERRUPTED,
     Mistake,
@@ -81,7 +82,11 @@ def run(
     is_flag=True,
     help="Double the replicates while claims are open: at most three looks at them in all.",
 )
-@click.option("--address", metavar="ADDRESS", help="A Ray cluster; else $RAY_ADDRESS, else here.")
+@click.option(
+    "--address",
+    metavar="ADDRESS",
+    help="A Ray cluster; else $RAY_ADDRESS, else here. http(s)://… makes it a job on the head.",
+)
 @code_option
 @workspace_option
 @json_option
@@ -100,6 +105,11 @@ def resume(
     Example:
       python -m sweep resume digits --trials +50
     """
+    if address and address.startswith(("http:", "https:")):
+        options = [*(["--trials", trials] if trials else []), *["--decide"] * decide]
+        with reached(address) as cluster:
+            started(cluster.resume(name, options, folder), name, address)
+        return
     from sweep import driver
 
     with _told():

@@ -2,14 +2,16 @@
 
 import click
 
+from sweep.commands.cluster import ask, cluster_option
 from sweep.commands.options import Mistake, told, workspace_option
 
 
 @click.command()
 @click.argument("name")
 @click.option("--trial", type=click.IntRange(min=0), metavar="N", help="Stop this trial alone.")
+@cluster_option
 @workspace_option
-def stop(name: str, trial: int | None, folder: str | None) -> None:
+def stop(name: str, trial: int | None, address: str | None, folder: str | None) -> None:
     """Stop the running study NAME, as Ctrl-C does: a second time, at once.
 
     \b
@@ -17,6 +19,8 @@ def stop(name: str, trial: int | None, folder: str | None) -> None:
       python -m sweep stop digits
       python -m sweep stop digits --trial 17
     """
+    if address:
+        ask(address, ["stop", name, *([] if trial is None else ["--trial", str(trial)])], folder)
     from sweep.wishes import Wishes
     from sweep.workspace import workspace
 

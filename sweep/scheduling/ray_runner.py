@@ -7,10 +7,12 @@ state goes from link to link by reference and never passes through the driver.
 import os
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import sweep
 import trainer
+from sweep.scheduling import placement
 from sweep.scheduling.runner import (
     Advanced,
     Datasets,
@@ -73,7 +75,10 @@ class RayRunner:
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise RayUnavailable(f"Ray at {address or 'this machine'}: {error}") from error
         task = ray.remote(max_retries=0, num_returns=2)(advance)
-        self._task = task.options(num_cpus=resources.cpu, num_gpus=resources.gpu)
+        memory = int(resources.memory * placement.GIB) if resources.memory else None
+        self._task = task.options(num_cpus=resources.cpu, num_gpus=resources.gpu, memory=memory)
+        # What an address names may be the cluster of this head, which can raise nodes.
+        self._types, self._most = placement.raisable(Path.home()) if address else ([], 0)
         self._datasets = datasets
         self._references: dict[str, Any] = {}
         self._states: dict[int, Any] = {}
@@ -82,18 +87,16 @@ class RayRunner:
         self._slots = 0
         if self.slots() == 0:
             ray.shutdown()
-            raise RayUnavailable(
-                f"no machine has cpu {resources.cpu:g} and gpu {resources.gpu:g} (resources)"
-            )
+            raise RayUnavailable(placement.refusal(self._types, resources))
 
     def slots(self) -> int:
-        """How many links fit on the nodes that are alive, counted every few seconds."""
+        """How many links fit on the nodes that are alive or can be raised, counted now and then."""
         import ray
 
         now = time.monotonic()
         if now - self._counted >= SLOTS_SECONDS:
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-            self._slots = sum(_fitting(node, self._resources) for node in nodes)
+            self._slots = placement.slots(nodes, self._types, self._most, self._resources)
             self._counted = now
         return self._slots
 
@@ -186,8 +189,3 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _fitting(node: dict[str, float], resources: Resources) -> int:
-    fits = int(node.get("CPU", 0) / resources.cpu + 1e-9)
-    return min(fits, int(node.get("GPU", 0) / resources.gpu + 1e-9)) if resources.gpu else fits

@@ -138,6 +138,9 @@ class Resources:
 
     cpu: float = setting(1, Real(0.0001), "cores")
     gpu: float = setting(0, Real(0), "graphics cards")
+    memory: float | None = setting(
+        None, Optional(Real(0, open_low=True)), "GiB that Ray sets aside; by default none"
+    )
     timeout: float | None = setting(
         None,
         Optional(Real(0, open_low=True)),

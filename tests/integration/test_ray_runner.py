@@ -30,7 +30,7 @@ def datasets() -> Datasets:
 
 @pytest.fixture(scope="module")
 def runner(ray_address: str, datasets: Datasets) -> Iterator[RayRunner]:
-    made = RayRunner(datasets, Resources(cpu=1, gpu=0, timeout=None), ray_address)
+    made = RayRunner(datasets, Resources(cpu=1, gpu=0, memory=None, timeout=None), ray_address)
     yield made
     made.close()
 

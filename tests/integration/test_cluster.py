@@ -1,0 +1,121 @@
+"""Sweeps on a cluster through Ray Jobs: a real head, with a token, on loopback."""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.integration.conftest import ROOT, SMOKE, eventually
+from tests.integration.ray_head import Head, head
+
+pytest.importorskip(
+    "ray.dashboard.optional_deps",
+    reason="needs Ray's Jobs API (ray[default])",
+    exc_type=ImportError,
+)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    with head(tmp_path_factory.mktemp("cluster")) as made:
+        yield made
+
+
+def call(
+    cluster: Head, *arguments: object, code: int = 0, token: Path | None = None, timeout: int = 120
+) -> str:
+    """Runs a command as from a laptop, in an empty folder, and returns all that it printed."""
+    process = subprocess.run(
+        [sys.executable, "-m", "sweep", *map(str, arguments), "--address", cluster.url],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=timeout,
+        env=cluster.environment(token or cluster.token) | {"PYTHONPATH": _path()},
+        cwd=cluster.home,
+    )
+    assert process.returncode == code, process.stdout + process.stderr
+    assert "Traceback" not in process.stderr, process.stderr
+    return process.stdout if code == 0 else process.stdout + process.stderr
+
+
+def _path() -> str:
+    return f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"
+
+
+def test_a_sweep_on_the_cluster_from_a_laptop(cluster: Head) -> None:
+    said = call(cluster, "submit", SMOKE, "--set", "name=far", "--set", "search.trials=4")
+    assert "logs -f far" in said
+    assert "far" in call(cluster, "logs", "-f", "far")
+    (entry,) = json.loads(call(cluster, "list", "--json"))
+    assert (entry["name"], entry["state"]) == ("far", "finished")
+    shown = json.loads(call(cluster, "show", "far", "--json"))
+    assert len(shown["trials"]) == 4
+    assert all(each["mlflow_run_id"] for each in shown["trials"])
+    assert (cluster.home / "results" / "far" / "trials.log").exists()
+
+    call(cluster, "resume", "far", "--trials", "+2")
+    call(cluster, "logs", "-f", "far")
+    assert len(json.loads(call(cluster, "show", "far", "--json"))["trials"]) == 6
+
+    assert "no study 'near'" in call(cluster, "show", "near", code=2)
+
+
+def test_stop_and_resume_from_a_laptop(cluster: Head) -> None:
+    long = ["--set", "training.epochs=3000", "--set", "search.pruner=none"]
+    call(cluster, "submit", SMOKE, "--set", "name=long", "--set", "search.trials=500", *long)
+    trials = cluster.home / "results" / "long" / "trials.log"
+    eventually(trials.exists, 60)
+    call(cluster, "stop", "long")
+    call(cluster, "stop", "long")
+    call(cluster, "logs", "-f", "long", code=1)
+    assert json.loads(call(cluster, "show", "long", "--json"))["state"] == "interrupted"
+
+
+def test_nobody_gets_in_without_the_token(cluster: Head, tmp_path: Path) -> None:
+    wrong = tmp_path / "token"
+    wrong.write_text(secrets.token_hex(32), encoding="ascii")
+    assert requests.get(f"{cluster.url}/api/jobs/", timeout=10).status_code == 401
+    headers = {"Authorization": f"Bearer {wrong.read_text()}"}
+    refused = requests.get(f"{cluster.url}/api/jobs/", timeout=10, headers=headers)
+    assert refused.status_code == 403
+    call(cluster, "submit", SMOKE, code=2, token=wrong)
+
+    join = f"import ray; ray.init(address={cluster.address!r}); print(ray.nodes())"
+    for token in (None, wrong):
+        joined = subprocess.run(
+            [sys.executable, "-c", join],
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=100,
+            env=cluster.environment(token),
+            cwd=tmp_path,
+        )
+        assert joined.returncode != 0
+        assert "NodeID" not in joined.stdout
+
+
+def test_the_token_stands_nowhere_but_in_its_file(cluster: Head) -> None:
+    call(cluster, "submit", SMOKE, "--set", "name=secret", "--set", "search.trials=2")
+    call(cluster, "logs", "-f", "secret")
+    secret = cluster.token.read_bytes()
+    assert cluster.token.stat().st_mode & 0o777 == 0o600
+    headers = {"Authorization": f"Bearer {secret.decode()}"}
+    jobs = requests.get(f"{cluster.url}/api/jobs/", timeout=10, headers=headers).content
+    assert b"sweep-secret" in jobs  # what is scanned is there
+    assert secret not in jobs
+    assert secret not in call(cluster, "logs", "secret").encode()
+    files = [each for each in (cluster.home / "results").rglob("*") if each.is_file()]
+    assert any(each.name == "mlflow.db" for each in files)
+    assert [each for each in files if secret in each.read_bytes()] == []
+    logs = [each for each in cluster.sessions.rglob("*.log") if each.is_file()]
+    assert logs
+    assert [each for each in logs if secret in each.read_bytes()] == []
