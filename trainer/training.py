@@ -17,6 +17,7 @@ from trainer.health import Health, settled
 from trainer.network import Layout, Network, above, images
 from trainer.optimisers import OPTIMISERS, slots
 from trainer.prediction import Evaluation, stacked
+from trainer.pretraining import Hidden, pretrain
 from trainer.rules import ConfigError, Problem
 from trainer.schedules import factors, follow, plateau
 from trainer.streams import Purpose, generator
@@ -193,6 +194,8 @@ def _start(config: Config, net: Network, data: Data, *, seed: int, replicates: r
                 known[name][...] = array
             else:
                 state[f"{FROZEN}{name}"] = array
+    if config.model.pretrain.name != "none":
+        _pretrain(config, Layout(net.learned).views(state["parameters"]), data, seed, replicates)
     training, weights = config.training, Layout(net.weights).size
     state |= slots(training.optimizer, training.learning_rate, state["parameters"], weights)
     state |= plateau(training.schedule, count)
@@ -204,6 +207,28 @@ def _start(config: Config, net: Network, data: Data, *, seed: int, replicates: r
         state["best.parameters"] = state["parameters"].copy()
         state["best.running"] = state["running"].copy()
     return state
+
+
+def _pretrain(
+    config: Config, views: dict[str, Array], data: Data, seed: int, replicates: range
+) -> None:
+    """Moves the hidden layers' first weights in place, replicate by replicate."""
+    model = config.model
+    dtype = np.dtype(config.training.precision.name)
+    for place, replicate in enumerate(replicates):
+        rows = np.asarray(data.fold(place).x_train, dtype)
+        for index, units in enumerate(model.hidden):
+            mine = f"{index}."
+            layer = {
+                name.removeprefix(mine): array[place]
+                for name, array in views.items()
+                if name.startswith(mine) and not name.endswith((".gamma", ".beta"))
+            }
+            hidden = Hidden(units, model.init, model.activation)
+            purpose = Purpose.PRETRAINING
+            stream = generator(seed=seed, purpose=purpose, replicate=replicate, epoch=index)
+            with np.errstate(all="ignore"):
+                rows = pretrain(model.pretrain, hidden, layer, rows, stream)
 
 
 class _Run:
