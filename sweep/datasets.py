@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from sweep import zoo
 from sweep.spec.study import Study
 from sweep.spec.study_file import compact
 from trainer.config import Config
@@ -26,14 +27,27 @@ class Datasets:
 
     Args:
         study: the study.
+        tracking_uri: the MLflow store in which models to start from are looked up.
         allow_code: the modules that its `data.source` may import.
+
+    Attributes:
+        sources: a digest of each model that the search space can start from, by name.
 
     Raises:
         ConfigError: the source is absent or of no use, or what is searched does not go with it.
     """
 
-    def __init__(self, study: Study, allow_code: Collection[str] = ()) -> None:
+    def __init__(
+        self, study: Study, tracking_uri: str = "", allow_code: Collection[str] = ()
+    ) -> None:
         self._study = study
+        named_models = {
+            config.model.start_from.source
+            for config in (build(Config, each) for each in study.corners())
+            if config.model.start_from is not None
+        }
+        self._models = {name: zoo.load(name, tracking_uri) for name in sorted(named_models)}
+        self.sources = {name: zoo.digest(weights) for name, weights in self._models.items()}
         self._splits = lru_cache(maxsize=KEPT)(self._split)
         try:
             self._dataset = load(study.data.source, allow_code)
@@ -86,7 +100,7 @@ class Datasets:
 
     def _split(self, name: str, parameters: tuple[tuple[str, Any], ...]) -> Splits:
         source = self._study.data
-        return split(
+        made = split(
             self._dataset,
             validation=source.validation,
             test=source.test,
@@ -94,3 +108,4 @@ class Datasets:
             preprocess=Technique(name, dict(parameters)),
             seed=self._study.search.seed,
         )
+        return replace(made, data=replace(made.data, sources=self._models))

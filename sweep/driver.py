@@ -85,7 +85,7 @@ def run(
             "or change the number of trials with resume NAME --trials"
         )
         raise ConfigError([Problem("name", rule, checked.name)])
-    datasets = Datasets(checked, allow_code)
+    datasets = Datasets(checked, place.tracking_uri, allow_code)
     place.prepare(target)
     address = address or os.environ.get("RAY_ADDRESS")
     return _held(checked, place, target, datasets, (runner, address, quiet))
@@ -121,7 +121,7 @@ def resume(
         study = _extended(study, trials)
     if decide:
         _another_look(study)  # whether there can be one is known before anything is trained
-    datasets = Datasets(study, allow_code)
+    datasets = Datasets(study, place.tracking_uri, allow_code)
     address = address or os.environ.get("RAY_ADDRESS")
     finished = _held(study, place, target, datasets, (runner, address, quiet))
     while decide and _undecided(finished) and (further := _another_look(study)):

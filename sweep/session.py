@@ -27,12 +27,16 @@ from sweep.spec.fields import Resources
 from sweep.spec.study import Study
 from sweep.wishes import Wishes
 from sweep.workspace import StudyFolder, Workspace
+from trainer.rules import ConfigError, Problem
 
 DRAIN_SECONDS = 600.0
 """How long the end of a sweep waits for MLflow."""
 
 RECORDER_SECONDS = 5.0
 """How long the recorder may wait for the end of the first trial, which needs the processor more."""
+
+SOURCES = "sources"
+"""The note that holds the digests of models that trials start from."""
 
 RunnerFactory = Callable[[Datasets, Resources, str | None], Runner]
 
@@ -66,6 +70,7 @@ class Session:
 
     def run(self, factory: RunnerFactory, address: str | None, quiet: bool) -> Ending:
         """Runs the trials that are wanted, then looks at the winner, then waits for MLflow."""
+        self._check_sources()
         with closing(Outbox(self._folder.outbox)) as outbox:
             if not self._search.wanted and outbox.concluded() and outbox.backlog().empty:
                 return Ending()
@@ -87,6 +92,23 @@ class Session:
                 left = self._drain(recording(), quiet)
             trouble = recording().trouble if left else None
         return Ending(failure, left, trouble)
+
+    def _check_sources(self) -> None:
+        """Makes sure that the models to start from are those with which the study began.
+
+        Raises:
+            ConfigError: one has changed.
+        """
+        found = self._datasets.sources
+        known = self._storage.notes().get(SOURCES)
+        if known is None:
+            if found:
+                self._storage.note(SOURCES, found)
+            return
+        changed = [name for name in found if known.get(name, found[name]) != found[name]]
+        if changed:
+            rule = "has changed since the study began; start another study from it, or put it back"
+            raise ConfigError([Problem("model.start_from.source", rule, changed[0])])
 
     def _train(
         self,

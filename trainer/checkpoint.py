@@ -48,7 +48,7 @@ def save(
     # ascontiguousarray gives an array without axes one
     plain = {name: array.reshape(np.shape(arrays[name])) for name, array in plain.items()}
     header = {"format": FORMAT, "version": VERSION, "config": dict(config)}
-    text = json.dumps(header | {"checksum": _checksum(plain, config)})
+    text = json.dumps(header | {"checksum": checksum(plain, config)})
     target = Path(path)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
@@ -76,7 +76,7 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
         raise CheckpointError(
             f"{path}: was written in format {header['version']}, this version reads up to {VERSION}"
         )
-    if header.get("checksum") != _checksum(arrays, header["config"]):
+    if header.get("checksum") != checksum(arrays, header["config"]):
         raise CheckpointError(f"{path}: does not match its checksum")
     return Checkpoint(arrays, header["config"])
 
@@ -91,7 +91,7 @@ def _header(path: str | os.PathLike[str], arrays: dict[str, Array]) -> dict[str,
     raise CheckpointError(f"{path}: is no checkpoint of this program")
 
 
-def _checksum(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> str:
+def checksum(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> str:
     """SHA-256 over the configuration and over each array's name, type, shape and bytes."""
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     for name in sorted(arrays):

@@ -7,6 +7,7 @@ from trainer.dropout import KINDS
 from trainer.initialisers import INITIALISERS
 from trainer.optimisers import OPTIMISERS
 from trainer.rules import (
+    REQUIRED,
     Choice,
     Integer,
     Items,
@@ -16,6 +17,7 @@ from trainer.rules import (
     Section,
     Setting,
     Technique,
+    Text,
     section,
     setting,
 )
@@ -51,6 +53,19 @@ class Dropout:
 
 
 @section
+class StartFrom:
+    """Another net whose lowest layers are taken over."""
+
+    source: str = setting(
+        REQUIRED, Text(), "a model's file, or MLflow's name for it (models:/NAME@ALIAS)"
+    )
+    keep: int | None = setting(
+        None, Optional(Integer(1)), "how many of the lowest hidden layers; by default all"
+    )
+    freeze: int = setting(0, Integer(0), "how many of these stay as they are")
+
+
+@section
 class Model:
     """A multilayer perceptron, or one on top of convolutions."""
 
@@ -78,6 +93,22 @@ class Model:
     dropout: Dropout = setting(
         0.0, Section(Dropout, shorthand="rate"), "a rate, or more about which units drop and where"
     )
+
+    start_from: StartFrom | None = setting(
+        None, Optional(Section(StartFrom)), "another net whose lowest layers are taken over"
+    )
+
+    @property
+    def kept(self) -> int:
+        """How many of the lowest hidden layers come from another net."""
+        if self.start_from is None:
+            return 0
+        return self.depth if self.start_from.keep is None else self.start_from.keep
+
+    @property
+    def frozen(self) -> int:
+        """How many of these stay as they are."""
+        return self.start_from.freeze if self.start_from else 0
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -169,6 +200,19 @@ def conflicts(config: Config) -> list[Problem]:
     if cnn.name == "cnn" and cnn["padding"].name == "same" and cnn["kernel"] % 2 == 0:
         rule = "must be odd with padding same"
         found.append(Problem("model.architecture.cnn.kernel", rule, cnn["kernel"]))
+    model = config.model
+    if model.kept > model.depth:
+        rule = f"must be at most the {model.depth} hidden layers of the net"
+        found.append(Problem("model.start_from.keep", rule, model.kept))
+    if model.frozen > model.kept:
+        rule = f"must be at most the {model.kept} layers that are taken over"
+        found.append(Problem("model.start_from.freeze", rule, model.frozen))
+    if model.frozen and config.training.augment.any:
+        rule = "must be left out with frozen layers, which see each row once"
+        found.append(Problem("training.augment", rule))
+    if model.frozen and model.dropout.input > 0:
+        rule = "must be 0 with frozen layers, which see each row once"
+        found.append(Problem("model.dropout.input", rule, model.dropout.input))
     if config.training.optimizer.name == "ftrl" and config.training.l1 > 0:
         rule = "must be 0 with training.optimizer ftrl, which has an l1 of its own"
         found.append(Problem("training.l1", rule, config.training.l1))

@@ -1,6 +1,7 @@
 """Data: rows from their sources, checked, split and preprocessed. Nothing here is written to."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -26,12 +27,15 @@ class Fold:
 class Data:
     """One fold that all replicates share, or one for each replicate; y counts 0 … classes-1.
 
-    `image` is the shape of the features, channel by channel, if they are the pixels of one.
+    Attributes:
+        image: the shape of the features, channel by channel, if they are the pixels of one.
+        sources: the weights (R, …) of models that nets may start from, by the model's name.
     """
 
     folds: tuple[Fold, ...]
     classes: int
     image: Image | None = None
+    sources: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
 
     def fold(self, replicate: int) -> Fold:
         """The fold of a replicate."""

@@ -106,41 +106,61 @@ def network(
         binary: see above.
         image: the shape of the features, which convolutions must know.
     """
+    return _written(model, inputs, classes, image, binary=binary, lowest=0)
+
+
+def above(
+    model: Model, *, inputs: int, classes: int, binary: bool = False, image: Image | None = None
+) -> Network:
+    """The same net without its frozen layers; arguments as for `network`."""
+    return _written(model, inputs, classes, image, binary=binary, lowest=model.frozen)
+
+
+def below(model: Model, *, inputs: int, image: Image | None = None) -> Network:
+    """The frozen layers of a net alone, without the scores; arguments as for `network`."""
+    layers = _hidden(model, inputs, image, range(model.frozen))
+    return Network(tuple(layers), inputs, 0)
+
+
+def _written(
+    model: Model, inputs: int, classes: int, image: Image | None, *, binary: bool, lowest: int
+) -> Network:
     drop = model.dropout
     layers: list[Layer] = []
-    if drop.input > 0:
+    if drop.input > 0 and lowest == 0:
         kind = Technique("vanilla" if drop.kind.name == "vanilla" else "inverted")
         layers.append(KINDS[kind.name].layer(kind, inputs, drop.input, first=True))
-    width, most = inputs, 0
-    if model.channels and image is not None:
-        layers += _images(model, image)
-        shapes = list(images(model, image))
-        width, most = shapes[-1].channels * shapes[-1].pixels, _most(model, shapes)
-    activation = model.activation
-    for index, units in enumerate(model.hidden, len(model.channels)):
-        name = str(index)
-        layers.append(
-            dense(
-                name,
-                width,
-                units,
-                init=model.init,
-                activation=activation,
-                bias=_biased(model),
-                first=index == 0,
-            )
-        )
-        layers += _after_linear(model, index, units)
-        width = units
-    name = str(model.depth)
+    layers += _hidden(model, inputs, image, range(lowest, model.depth))
     outputs = 1 if binary else classes
-    linear, first = Technique("identity"), not model.depth
     layers.append(
-        dense(name, width, outputs, init=model.init, activation=linear, first=first, last=True)
+        dense(
+            str(model.depth),
+            _width(model, inputs, image, model.depth),
+            outputs,
+            init=model.init,
+            activation=Technique("identity"),
+            first=lowest == model.depth,
+            last=True,
+        )
     )
     if binary:
         layers.append(against_zero())
-    return Network(tuple(layers), inputs, classes, most)
+    most = 0
+    if image is not None and lowest < len(model.channels):
+        sizes = [each.channels * each.pixels for each in images(model, image)]
+        most = max(sizes) * pieces(model.activation)
+    return Network(tuple(layers), _width(model, inputs, image, lowest), classes, most)
+
+
+def _width(model: Model, inputs: int, image: Image | None, block: int) -> int:
+    """How many features enter a block."""
+    if block == 0:
+        return inputs
+    if block > len(model.channels):
+        return model.hidden[block - len(model.channels) - 1]
+    assert image is not None
+    entering = list(images(model, image))[2 * block]
+    return entering.channels * entering.pixels
 
 
 def images(model: Model, image: Image) -> Iterator[Image]:
@@ -153,35 +173,30 @@ def images(model: Model, image: Image) -> Iterator[Image]:
         yield image
 
 
-def _images(model: Model, image: Image) -> Iterator[Layer]:
-    """The convolutions, each with its batch norm, activation, dropout and pooling."""
-    cnn = model.architecture
-    for index, channels in enumerate(model.channels):
-        yield convolution(
-            str(index),
-            image,
-            channels,
-            cnn,
-            init=model.init,
-            activation=model.activation,
-            bias=_biased(model),
-            first=index == 0,
-        )
-        image = convolved(image, cnn, channels)
-        yield from _after_linear(model, index, channels, image.pixels)
-        if cnn["pool"].name != "none":
-            yield pool(image, cnn)
-        image = pooled(image, cnn)
-    yield flatten(image)
-
-
-def _most(model: Model, shapes: Sequence[Image]) -> int:
-    """The numbers of the largest image between its layers."""
-    return max(each.channels * each.pixels for each in shapes) * pieces(model.activation)
-
-
-def _biased(model: Model) -> bool:
-    return model.batch_norm.name != "before"  # whose β makes it redundant
+def _hidden(model: Model, inputs: int, image: Image | None, blocks: range) -> Iterator[Layer]:
+    """Hidden blocks: convolutions, and dense layers after them."""
+    cnn, convolutions = model.architecture, len(model.channels)
+    shapes = list(images(model, image)) if image is not None else []
+    for index in blocks:
+        name = str(index)
+        common: dict[str, Any] = {
+            "init": model.init,
+            "activation": model.activation,
+            "bias": model.batch_norm.name != "before",  # whose β makes it redundant
+            "first": index == blocks.start,
+        }
+        if index < convolutions:
+            given, made, small = shapes[2 * index : 2 * index + 3]
+            yield convolution(name, given, made.channels, cnn, **common)
+            yield from _after_linear(model, index, made.channels, made.pixels)
+            if cnn["pool"].name != "none":
+                yield pool(made, cnn)
+            if index + 1 in (convolutions, blocks.stop):
+                yield flatten(small)
+        else:
+            units = model.hidden[index - convolutions]
+            yield dense(name, _width(model, inputs, image, index), units, **common)
+            yield from _after_linear(model, index, units)
 
 
 def _after_linear(model: Model, index: int, units: int, pixels: int = 1) -> Iterator[Layer]:

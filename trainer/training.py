@@ -14,18 +14,21 @@ from trainer.data import Data
 from trainer.device import Device
 from trainer.group import Group, Rows
 from trainer.health import Health, settled
-from trainer.network import Layout, Network, images, network
+from trainer.network import Layout, Network, above, images
 from trainer.optimisers import OPTIMISERS, slots
 from trainer.prediction import Evaluation, stacked
 from trainer.rules import ConfigError, Problem
 from trainer.schedules import factors, follow, plateau
 from trainer.streams import Purpose, generator
+from trainer.transfer import FROZEN, mapped
+from trainer.transfer import arrays as transferred
+from trainer.transfer import misfits as transfer_misfits
 
 State = dict[str, Array]
 """Plain arrays, all with the replicate axis R first but for two:
 
 `epoch` (): epochs completed; `sizes` (2,): input features and classes, with convolutions (5,): then
-channels, height and width of an image;
+channels, height and width of an image; `frozen.…` (1, …): layers that stay as they are;
 `parameters` (R, P), `running` (R, S) and the optimiser's slots (R, P), flat as in `Layout`;
 `metrics.…` (R,): the values of the trial if it ended here; `seconds.…` (R,): what it took;
 on a plateau `plateau.factor`, `.best` and `.waited` (R,), see `schedules`;
@@ -101,19 +104,19 @@ def train(
         problems += elsewhere(config)
     if problems:
         raise ConfigError(problems)
-    inputs = data.folds[0].x_train.shape[1]
-    net = network(
+    net = above(
         config.model,
-        inputs=inputs,
+        inputs=data.folds[0].x_train.shape[1],
         classes=data.classes,
         binary=config.training.binary,
         image=data.image,
     )
     if state is None:
-        everyone = range(first, first + replicates)
-        state = _start(config, net, data.image, seed=seed, replicates=everyone)
+        state = _start(config, net, data, seed=seed, replicates=range(first, first + replicates))
     else:
         state = {name: np.array(array) for name, array in state.items()}
+    if config.model.frozen:
+        data = mapped(data, config, _frozen(state))
     until = min(until, config.training.epochs)
     run = _Run(config, net, data, state, until, (seed, first), device)
     # a loss that overflows is a result: `diverged`
@@ -142,7 +145,7 @@ def misfits(config: Config, data: Data) -> list[Problem]:
                 rule = f"leaves nothing of an image of {data.image.height} × {data.image.width}"
                 found.append(Problem("model.architecture.cnn", rule))
                 break
-    return found
+    return found or list(transfer_misfits(config, data))
 
 
 def weights(config: Config, state: State) -> dict[str, Array]:
@@ -153,27 +156,43 @@ def weights(config: Config, state: State) -> dict[str, Array]:
     """
     inputs, classes, *shape = (int(size) for size in state["sizes"])
     binary, image = config.training.binary, Image(*shape) if shape else None
-    net = network(config.model, inputs=inputs, classes=classes, binary=binary, image=image)
+    net = above(config.model, inputs=inputs, classes=classes, binary=binary, image=image)
     prefix = "best." if config.training.early_stopping else ""
     parameters = Layout(net.learned).views(state[f"{prefix}parameters"])
     found = parameters | Layout(net.statistics).views(state[f"{prefix}running"])
+    count = len(state["parameters"])
+    found |= {name: np.repeat(array, count, axis=0) for name, array in _frozen(state).items()}
     if image is not None:
-        found["image"] = np.tile(np.array(image), (len(state["parameters"]), 1))
+        found["image"] = np.tile(np.array(image), (count, 1))
     return found
 
 
-def _start(
-    config: Config, net: Network, image: Image | None, *, seed: int, replicates: range
-) -> State:
+def _frozen(state: State) -> dict[str, Array]:
+    """The arrays (1, …) of layers that stay as they are."""
+    return {
+        name.removeprefix(FROZEN): array for name, array in state.items() if name.startswith(FROZEN)
+    }
+
+
+def _start(config: Config, net: Network, data: Data, *, seed: int, replicates: range) -> State:
     dtype = np.dtype(config.training.precision.name)
     streams = [generator(seed=seed, purpose=Purpose.INIT, replicate=each) for each in replicates]
     count = len(replicates)
+    inputs, image = data.folds[0].x_train.shape[1], data.image if config.model.channels else None
     state = {
         "epoch": np.zeros((), np.int64),
-        "sizes": np.array([net.inputs, net.classes, *(image if net.most and image else ())]),
+        "sizes": np.array([inputs, net.classes, *(image or ())]),
         "parameters": Layout(net.learned).draw(streams, dtype),
         "running": Layout(net.statistics).draw(streams, dtype),
     }
+    if config.model.start_from is not None:
+        known = Layout(net.learned).views(state["parameters"])
+        known |= Layout(net.statistics).views(state["running"])
+        for name, array in transferred(data, config, layers=config.model.kept).items():
+            if name in known:
+                known[name][...] = array
+            else:
+                state[f"{FROZEN}{name}"] = array
     training, weights = config.training, Layout(net.weights).size
     state |= slots(training.optimizer, training.learning_rate, state["parameters"], weights)
     state |= plateau(training.schedule, count)

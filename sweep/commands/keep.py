@@ -42,8 +42,9 @@ def reproduce(
     from sweep.workspace import workspace
 
     with told():
-        results = read(workspace(folder).existing(name))
-        datasets = Datasets(results.study, allow_code)
+        place = workspace(folder)
+        results = read(place.existing(name))
+        datasets = Datasets(results.study, place.tracking_uri, allow_code)
     try:
         found = reproduction.reproduce(results, trial, datasets)
     except reproduction.NotReproducible as error:

@@ -369,9 +369,16 @@ def values(rule: Rule) -> st.SearchStrategy[Any]:
             return st.lists(written(rule.of), min_size=rule.least, max_size=2)
         case Section():
             entries = settings(rule.of).items()
+            made = {name: written(entry.rule) for name, entry in entries}
+            needed = {name for name, entry in entries if entry.default is REQUIRED}
             return st.fixed_dictionaries(
-                {}, optional={name: written(entry.rule) for name, entry in entries}
+                {name: made[name] for name in needed},
+                optional={name: each for name, each in made.items() if name not in needed},
             )
+        case Text():
+            return st.sampled_from(["a.npz", "models:/b@champion", "c: d"])
+        case Flag():
+            return st.booleans()
     raise AssertionError(f"the trainer has no such rule: {rule}")
 
 

@@ -1,0 +1,61 @@
+"""Sweeps whose nets start from a model that another sweep has trained."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+
+from sweep import zoo
+from tests.integration.conftest import SMOKE, Sweep
+from trainer import checkpoint
+from trainer.rules import ConfigError
+
+FIXED = (
+    "--set=model.activation=relu",
+    "--set=model.dropout=0",
+    "--set=training.learning_rate=0.003",
+    "--set=search.sampler=grid",
+)
+
+
+def test_from_a_file_and_from_the_registry(sweep: Sweep, tmp_path: Path) -> None:
+    sweep("run", SMOKE, *FIXED)
+    sweep("best", "smoke", "--export", tmp_path / "zoo")
+    file, model = tmp_path / "zoo" / "model.npz", "models:/smoke@champion"
+    start = f"{{source: {{choose: ['{file}', '{model}']}}, freeze: {{choose: [0, 1]}}}}"
+    again = (*FIXED, "--name=again", f"--set=model.start_from={start}", "--trials=4")
+    sweep("run", SMOKE, *again)
+    shown = sweep.show("again")
+    assert [each["state"] for each in shown["trials"]] == ["complete"] * 4
+    given = checkpoint.load(file).arrays
+    client = MlflowClient(f"sqlite:///{sweep.workspace / 'mlflow.db'}")
+    for run in sweep.runs("again")[1:]:
+        found = checkpoint.load(client.download_artifacts(run.info.run_id, "weights.npz")).arrays
+        from_file = run.data.params["model.start_from.source"] == str(file)
+        if run.data.params["model.start_from.freeze"] == "1":
+            same = (found["0.weight"] == given["0.weight"][:1]).all()
+            assert same or not from_file  # the registered replicate is the best one
+            assert (found["0.weight"][0] == found["0.weight"][1]).all()
+        else:
+            assert (found["0.weight"][0] != found["0.weight"][1]).any()
+    sweep("reproduce", "again", "1")
+
+    kept = checkpoint.load(file)
+    changed = {
+        name: array + 1 if name == "0.bias" else array for name, array in kept.arrays.items()
+    }
+    checkpoint.save(file, changed, kept.config)
+    told = sweep("resume", "again", "--trials=5", code=2)
+    assert "has changed since the study began" in told
+
+
+def test_what_is_of_no_use(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"model.start_from.source: .*none.npz"):
+        zoo.load(str(tmp_path / "none.npz"), "")
+    np.savez(tmp_path / "foreign.npz", x=np.zeros(3))
+    with pytest.raises(ConfigError, match="is no checkpoint of this program"):
+        zoo.load(str(tmp_path / "foreign.npz"), "")
+    checkpoint.save(tmp_path / "nan.npz", {"0.weight": np.full((1, 2, 2), np.nan)}, {})
+    with pytest.raises(ConfigError, match=r"0.weight must hold finite numbers"):
+        zoo.load(str(tmp_path / "nan.npz"), "")
