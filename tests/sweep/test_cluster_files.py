@@ -1,0 +1,55 @@
+"""The descriptions of clusters pass Ray's own validation, and ask for the token everywhere."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+ROOT = Path(__file__).parents[2]
+FILES = ("ray_cluster.yaml", "ray_cluster_local.yaml")
+
+
+def load(file: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))
+    return loaded
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_ray_accepts_it(file: str) -> None:
+    validate_config(prepare_config(load(file)))  # as `ray up` does
+
+
+def test_ray_would_refuse_a_field_that_it_does_not_know() -> None:
+    with pytest.raises(Exception, match="unheard_of"):
+        validate_config(prepare_config(load(FILES[0]) | {"unheard_of": 1}))
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_ray_that_is_started_asks_for_the_token(file: str) -> None:
+    config = load(file)
+    for commands in ("head_start_ray_commands", "worker_start_ray_commands"):
+        starts = [each for each in config[commands] if " start " in each]
+        assert starts
+        assert all("RAY_AUTH_MODE=token" in each for each in starts)
+    (head,) = [each for each in config["head_start_ray_commands"] if " start " in each]
+    assert "--dashboard-host=127.0.0.1" in head
+    assert "chmod 600 ~/.ray/auth_token" in config["setup_commands"]
+
+
+def test_workers_of_the_cloud_form_come_from_none_to_a_maximum() -> None:
+    config = load("ray_cluster.yaml")
+    types = config["available_node_types"]
+    workers = {name: each for name, each in types.items() if name != config["head_node_type"]}
+    assert any(each["resources"].get("GPU") for each in workers.values())
+    assert any(not each["resources"].get("GPU") for each in workers.values())
+    for each in workers.values():
+        assert each["min_workers"] == 0 < each["max_workers"]
+        assert each["resources"]["CPU"] > 0
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_five_things_are_the_user_s(file: str) -> None:
+    text = (ROOT / file).read_text(encoding="utf-8").partition("cluster_name")[2]
+    assert [f"({number})" in text for number in range(1, 7)] == [True] * 5 + [False]
