@@ -82,12 +82,13 @@ class Session:
                 return Ending()
             outbox.add(SweepStarted(self._study.question, self._study.text, _now(), provenance()))
             uris = (self._place.tracking_uri, self._place.artifact_root)
+            logbook = Logbook(self._study, self._folder, outbox, self._datasets, run_tags())
             recording = cache(partial(Recording, outbox, self._folder.path, *uris))
             try:
                 if runner is not None:
                     with closing(runner):
-                        failure = self._train(outbox, recording, runner, quiet)
-                self._conclude(outbox, failure)
+                        failure = self._train(logbook, recording, runner, quiet)
+                self._conclude(logbook, outbox, failure)
             finally:
                 left = self._drain(recording(), quiet)
             trouble = recording().trouble if left else None
@@ -112,7 +113,7 @@ class Session:
 
     def _train(
         self,
-        outbox: Outbox,
+        logbook: Logbook,
         recording: Callable[[], Recording],
         runner: Runner,
         quiet: bool,
@@ -133,7 +134,7 @@ class Session:
                 search=self._search,
                 runner=runner,
                 pruner=entry.make(study.search.pruner, study.name, study.epochs),
-                records=Logbook(study, self._folder, outbox, self._datasets, run_tags()),
+                records=logbook,
                 watch=watch,
                 interrupts=self._wishes.interrupts,
                 stops=self._wishes.trials,
@@ -143,7 +144,7 @@ class Session:
             loop.run()
         return loop.trouble
 
-    def _conclude(self, outbox: Outbox, failure: str | None) -> None:
+    def _conclude(self, logbook: Logbook, outbox: Outbox, failure: str | None) -> None:
         """Looks at the test split for the winner of a study that has ended, and closes the run."""
         if not self._wishes.interrupts() and not failure:
             winner.look(self._study, self._storage, self._folder, self._datasets)
@@ -160,6 +161,7 @@ class Session:
         state = "stopped" if self._wishes.interrupts() else "complete" if done else "failed"
         outbox.add(SweepEnded(state, _now(), metrics, tags))
         if state == "complete" and best is not None and best.value is not None:
+            logbook.concluded()
             outbox.add(winner.record(self._study, best, self._datasets, _now()))
             outbox.add(Report(_now()))
 

@@ -5,6 +5,7 @@ mlflow.db, mlartifacts/     what the MLflow UI shows
 <study>/trials.log          the truth about its trials (an Optuna journal)
 <study>/outbox.db           records on their way to MLflow
 <study>/weights/            trained weights on their way to MLflow
+<study>/kept/               those of the best trials, if only theirs are kept
 <study>/states/             of trials that take long, for when the driver dies
 <study>/wishes/             what users ask of the driver that runs it
 <study>/winner.npz          the weights of the best trial
@@ -109,6 +110,7 @@ class StudyFolder:
         self.weights = path / "weights"
         self.states = path / "states"
         self.wishes = path / "wishes"
+        self.kept = path / "kept"
         self.winner = path / "winner.npz"
         self.report = path / "report"
 

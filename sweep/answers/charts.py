@@ -56,7 +56,10 @@ def optimisation_history(evidence: Evidence) -> Any:
 
 
 def intermediate_values(evidence: Evidence) -> Any:
-    """The values of every trial by rung."""
+    """The values of every trial by rung; None where all trials ended at one."""
+    rungs = sorted({epoch for trial in evidence.trials for epoch in course(trial)[0]})
+    if len(rungs) < 2:
+        return None
     figure = go.Figure()
     for trial in evidence.trials:
         epochs, values = course(trial)
@@ -72,10 +75,7 @@ def intermediate_values(evidence: Evidence) -> Any:
                 hovertemplate="%{text}<br>after %{x} epochs: %{y:.4g}<extra></extra>",
                 showlegend=False,
             )
-    if not figure.data:
-        return None
     _laid_out(figure, "epochs completed", evidence.results.study.metric)
-    rungs = sorted({epoch for trial in evidence.trials for epoch in course(trial)[0]})
     ticks = {"tickvals": rungs} if len(rungs) <= MOST_TICKS else {}
     return figure.update_xaxes(type="log", **ticks)
 

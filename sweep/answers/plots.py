@@ -101,13 +101,13 @@ def course(trial: Trial) -> tuple[list[int], list[float]]:
 
 
 def intermediate_values(evidence: Evidence) -> Figure | None:
-    """The values of every trial by rung."""
+    """The values of every trial by rung; None where all trials ended at one."""
     courses = [(each, *course(each)) for each in evidence.trials]
     courses = [each for each in courses if each[1]]
-    if not courses:
+    rungs = sorted({epoch for _, epochs, _ in courses for epoch in epochs})
+    if len(rungs) < 2:
         return None
     figure, axes = _figure(evidence, "Values by rung")
-    rungs = sorted({epoch for _, epochs, _ in courses for epoch in epochs})
     seen = set()
     for trial, epochs, values in courses:
         whole = trial.state == "complete"
@@ -123,7 +123,7 @@ def intermediate_values(evidence: Evidence) -> Figure | None:
             label=None if trial.state in seen else trial.state,
         )
         seen.add(trial.state)
-    if len(rungs) > 1 and rungs[-1] >= 8 * rungs[0]:
+    if rungs[-1] >= 8 * rungs[0]:
         axes.set_xscale("log")
         axes.xaxis.set_minor_locator(NullLocator())
     if len(rungs) <= 12:

@@ -4,6 +4,7 @@ Everything goes into the study's outbox at once; the recorder process sends it o
 trial lie in a file beside the outbox until they are sent; those of the best trial so far stay.
 """
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -11,9 +12,10 @@ from pathlib import Path
 
 from sweep import model
 from sweep.datasets import Datasets
+from sweep.recording.kept import Kept
 from sweep.recording.outbox import Outbox
 from sweep.recording.projection import DIAGNOSIS
-from sweep.recording.records import Epochs, TrialEnded, TrialStarted
+from sweep.recording.records import Epochs, TrialEnded, TrialStarted, Weights
 from sweep.scheduling.runner import Advanced, StateLost
 from sweep.search.trial import State, Trial
 from sweep.spec import space
@@ -49,6 +51,17 @@ class Logbook:
         self._tags = tags
         self._folder = folder
         self._outbox = outbox
+        weights = study.record.weights
+        count = weights["k"] if weights.name == "best-k" else 0
+        self.kept = Kept(folder.kept, count, maximize=study.maximize)
+
+    def concluded(self) -> None:
+        """Records the weights of the best trials, if no others are kept."""
+        known = self._outbox.weights_on_record()
+        for number in self.kept.numbers():
+            if number not in known:
+                file = self.kept.file(number).relative_to(self._folder.path)
+                self._outbox.add(Weights(number, str(file), _now()))
 
     def started(self, trial: Trial) -> None:
         """Records the configuration."""
@@ -79,13 +92,19 @@ class Logbook:
         best: bool,
     ) -> None:
         """Records the end, after the weights are in their file."""
-        kept = None
-        if state is not None and (best or self._study.record.weights.name == "all"):
-            kept = self._save(trial, state)
-            if best and kept:
-                _link(kept, self._folder.winner)
-        if self._study.record.weights.name != "all":
-            kept = None
+        saved = None
+        everything = self._study.record.weights.name == "all"
+        chosen = trial.state is State.COMPLETE and self.kept.wants(trial.number, trial.value)
+        if state is not None and (best or everything or chosen):
+            saved = self._save(trial, state)
+        if saved is not None:
+            if best:
+                _link(saved, self._folder.winner)
+            if chosen:
+                self.kept.take(trial.number, trial.value, saved)
+            if not everything:
+                saved.unlink()
+                saved = None
         self._outbox.add(
             TrialEnded(
                 trial=trial.number,
@@ -97,7 +116,7 @@ class Logbook:
                 values=trial.values,
                 metrics=_figures(trial),
                 error=error,
-                weights=str(kept.relative_to(self._folder.path)) if kept else None,
+                weights=str(saved.relative_to(self._folder.path)) if saved else None,
                 tags={DIAGNOSIS: "; ".join(trial.diagnosis) or "healthy"} if trial.epoch else {},
             )
         )
@@ -111,7 +130,9 @@ class Logbook:
         path = self._folder.weights / f"{trial.number:05}.npz"
         preprocessing = self._datasets.splits(trial.config).preprocessing
         arrays = model.arrays(build(Config, trial.config), learnt, preprocessing)
-        checkpoint.save(path, arrays, {"trial": trial.number, "config": dict(trial.config)})
+        value = trial.value if math.isfinite(trial.value) else None
+        about = {"trial": trial.number, "value": value, "config": dict(trial.config)}
+        checkpoint.save(path, arrays, about)
         return path
 
     def left(self, trial: Trial) -> None:

@@ -154,6 +154,11 @@ class Outbox:
         ).fetchone()
         return bool(row) and row[0] == "SweepEnded" and json.loads(row[1])["state"] != "stopped"
 
+    def weights_on_record(self) -> set[int]:
+        """The trials whose weights are on the queue by themselves, sent or not."""
+        rows = self._db.execute("SELECT trial FROM entries WHERE kind = 'Weights'")
+        return {trial for (trial,) in rows}
+
     def _not_yet_recorded(self, epochs: Epochs) -> Epochs | None:
         (last,) = self._db.execute(
             "SELECT max(last_epoch) FROM entries WHERE trial = ?", (epochs.trial,)

@@ -125,6 +125,19 @@ class LearningCurve:
 
 
 @dataclass(frozen=True)
+class Weights:
+    """The weights of a trial that turned out to be among the best.
+
+    Attributes:
+        weights: their file, relative to the folder of the study.
+    """
+
+    trial: int
+    weights: str
+    at_ms: int
+
+
+@dataclass(frozen=True)
 class Report:
     """The report of the study is due: the page and the pictures of the parent run."""
 
@@ -159,9 +172,17 @@ class Winner:
 
 
 Record = (
-    SweepStarted | TrialStarted | Epochs | TrialEnded | SweepEnded | LearningCurve | Report | Winner
+    SweepStarted
+    | TrialStarted
+    | Epochs
+    | TrialEnded
+    | SweepEnded
+    | LearningCurve
+    | Weights
+    | Report
+    | Winner
 )
-Late = LearningCurve | Report | Winner
+Late = LearningCurve | Weights | Report | Winner
 """What is made and sent when the data of all runs have been sent."""
 KINDS: Mapping[str, type[Any]] = {kind.__name__: kind for kind in Record.__args__}
 

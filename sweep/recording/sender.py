@@ -23,7 +23,7 @@ from sweep.recording.gradient_flow import FlowPainter
 from sweep.recording.outbox import Entry, Outbox, Run
 from sweep.recording.pictures import CurvePainter
 from sweep.recording.projection import Changes, Point, project
-from sweep.recording.records import LearningCurve, Record, TrialEnded, Winner
+from sweep.recording.records import LearningCurve, Record, TrialEnded, Weights, Winner
 from sweep.workspace import StudyFolder
 
 log = logging.getLogger("sweep.recorder")
@@ -117,6 +117,8 @@ class Sender:
             records = self._outbox.records(record.trial)
             curves.draw(records, self._outgoing / "learning_curve.png")
             flow.draw(records, self._outgoing / "gradient_flow.png")
+        elif isinstance(record, Weights):
+            (self._outgoing / "weights.npz").hardlink_to(self._study_dir / record.weights)
         else:
             from sweep.answers import report  # takes a second, once a sweep
 

@@ -159,7 +159,11 @@ class Checkpoint:
 class Record:
     """What is kept of a trial beside its metrics (`record`)."""
 
-    weights: Any = setting("all", _names("all", "none"), "whose trained weights are kept")
+    weights: Any = setting(
+        "all",
+        Choice({"all": {}, "best-k": {"k": Setting(5, Integer(1), "how many")}, "none": {}}),
+        "whose trained weights are kept",
+    )
 
 
 FIELDS: dict[str, Setting] = {

@@ -91,10 +91,20 @@ def test_another_tool_reads_the_study_storage(finished: Sweep) -> None:
 
 def test_the_same_seed_gives_the_same_trials_to_the_bit(sweep: Sweep) -> None:
     for name in ("a", "b"):
-        sweep("run", SMOKE, "--name", name, "--set", "record.weights=none")
+        kept = "none" if name == "a" else "{best-k: {k: 2}}"
+        sweep("run", SMOKE, "--name", name, "--set", f"record.weights={kept}")
     assert [(each["params"], each["values"]) for each in sweep.show("a")["trials"]] == [
         (each["params"], each["values"]) for each in sweep.show("b")["trials"]
     ]
+    client = MlflowClient(f"sqlite:///{sweep.workspace / 'mlflow.db'}")
+    ranked = sorted(sweep.show("b")["trials"], key=lambda each: (-each["value"], each["number"]))
+    best = {each["number"] for each in ranked[:2]}
+    for name, with_weights in (("a", set()), ("b", best)):
+        for run in sweep.runs(name)[1:]:
+            there = {each.path for each in client.list_artifacts(run.info.run_id)}
+            number = int(run.data.tags["sweep.trial"])
+            assert ("weights.npz" in there) == (number in with_weights), (name, number)
+        assert not list((sweep.workspace / name / "weights").iterdir())
     sweep("run", SMOKE, "--name", "c", "--set", "search.seed=1")
     assert sweep.show("c")["trials"][0]["params"] != sweep.show("a")["trials"][0]["params"]
 
