@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trainer import pairs
 from trainer.arrays import Array
 from trainer.config import Config, conflicts, elsewhere
 from trainer.convolution import Image
@@ -215,20 +216,28 @@ def _pretrain(
     """Moves the hidden layers' first weights in place, replicate by replicate."""
     model = config.model
     dtype = np.dtype(config.training.precision.name)
+    hidden = [Hidden(units, model.init, model.activation) for units in model.hidden]
     for place, replicate in enumerate(replicates):
-        rows = np.asarray(data.fold(place).x_train, dtype)
-        for index, units in enumerate(model.hidden):
-            mine = f"{index}."
-            layer = {
-                name.removeprefix(mine): array[place]
+        fold = data.fold(place)
+        rows = np.asarray(fold.x_train, dtype)
+        layers = [
+            {
+                name.removeprefix(f"{index}."): array[place]
                 for name, array in views.items()
-                if name.startswith(mine) and not name.endswith((".gamma", ".beta"))
+                if name.startswith(f"{index}.") and not name.endswith((".gamma", ".beta"))
             }
-            hidden = Hidden(units, model.init, model.activation)
-            purpose = Purpose.PRETRAINING
-            stream = generator(seed=seed, purpose=purpose, replicate=replicate, epoch=index)
-            with np.errstate(all="ignore"):
-                rows = pretrain(model.pretrain, hidden, layer, rows, stream)
+            for index in range(len(hidden))
+        ]
+        streams = [
+            generator(seed=seed, purpose=Purpose.PRETRAINING, replicate=replicate, epoch=index)
+            for index in range(len(hidden))
+        ]
+        with np.errstate(all="ignore"):
+            if model.pretrain.name == "pairs":
+                pairs.pretrain(model.pretrain, hidden, layers, rows, fold.y_train, streams[0])
+                continue
+            for each, layer, stream in zip(hidden, layers, streams, strict=True):
+                rows = pretrain(model.pretrain, each, layer, rows, stream)
 
 
 class _Run:
