@@ -27,10 +27,11 @@ KILLS_A_SWEEP = 4
 SECONDS = 180.0
 """After so long a driver that was left alone counts as hanging, and that as a loss."""
 
+TRIALS = 12
 STUDY = (
     "search.reproducible=true",
     "search.lag=4",
-    "search.trials=24",
+    f"search.trials={TRIALS}",
     "training.epochs=9",
     "replicates=2",
     "checkpoint.seconds=0",
@@ -91,17 +92,17 @@ def _disturbed(
     driver = _start(place)
     while done < kills:
         victim = draw.choice(VICTIMS)
-        time.sleep(draw.uniform(0, usual))
-        if driver.poll() is not None:
-            driver = _start(place)
-            if (place / "digits" / "trials.log").exists() and _whole(place):
+        time.sleep(draw.uniform(0, usual / kills))
+        while not (found := _processes(driver.pid, victim)) and driver.poll() is None:
+            time.sleep(0.05)
+        if found is None:
+            if (place / "digits" / "study.yaml").exists() and _whole(place):
                 break
+            driver = _start(place)
             continue
-        found = _processes(driver.pid, victim)
-        if found:
-            found.kill()
-            killed[victim] += 1
-            done += 1
+        found.kill()
+        killed[victim] += 1
+        done += 1
         if victim in ("driver", "ray"):
             hung += not _ended(driver)
             driver = _start(place)
@@ -139,7 +140,7 @@ def _shown(place: Path) -> list[dict[str, Any]]:
 def _whole(place: Path) -> bool:
     """Whether every trial has ended."""
     trials = _shown(place)
-    return len(trials) == 24 and all(each["state"] != "running" for each in trials)
+    return len(trials) == TRIALS and all(each["state"] != "running" for each in trials)
 
 
 def _table(place: Path) -> list[tuple[Any, ...]]:
