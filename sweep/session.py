@@ -65,7 +65,7 @@ class Session:
         self._folder = folder
         self._datasets = datasets
         self._wishes = wishes
-        self._storage = Storage(folder.trials, study.name, maximize=study.maximize)
+        self._storage = Storage(folder.storage, study.name, maximize=study.maximize)
         self._search = Search(study, self._storage)
 
     def run(self, factory: RunnerFactory, address: str | None, quiet: bool) -> Ending:
