@@ -7,6 +7,7 @@ before Ray starts; the recorder ends after the last record is in the outbox.
 import os
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,7 +173,8 @@ def _held(
         if fresh or load(folder.file) != study.values:
             folder.create(study.text)
         try:
-            ending = Session(study, place, folder, datasets, wishes).run(*options)
+            with closing(Session(study, place, folder, datasets, wishes)) as session:
+                ending = session.run(*options)
         except RayUnavailable:
             if fresh:
                 if isinstance(folder.storage, str):

@@ -110,6 +110,10 @@ class Session:
             rule = "has changed since the study began; start another study from it, or put it back"
             raise ConfigError([Problem("model.start_from.source", rule, changed[0])])
 
+    def close(self) -> None:
+        """Lets go of the study's storage."""
+        self._storage.close()
+
     def _train(
         self,
         outbox: Outbox,

@@ -20,6 +20,7 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from sweep.search.journal import Journal, mend
 from sweep.search.trial import State, Trial
@@ -58,6 +59,7 @@ class Storage:
     def __init__(self, place: Path | str, study: str, *, maximize: bool | None = None) -> None:
         """Opens a study; creates it when its direction (`maximize`) is given."""
         self._journal: Journal | None = None
+        self._database: RDBStorage | None = None
         self._patience = 0.0 if maximize is None else WAIT_SECONDS
         if isinstance(place, Path):
             if maximize is None and not place.exists():
@@ -67,7 +69,10 @@ class Storage:
             self._journal = Journal(place)
             self._storage: BaseStorage = JournalStorage(self._journal)
         else:
-            self._storage = self._kept(lambda: _database(place))
+            # A reader leaves no connection behind; a driver keeps one, and closes it.
+            pool = {"poolclass": NullPool} if maximize is None else {"pool_pre_ping": True}
+            self._database = self._kept(lambda: RDBStorage(place, engine_kwargs=pool))
+            self._storage = get_storage(self._database)
         if maximize is None:
             try:
                 self._study = self._kept(
@@ -155,6 +160,11 @@ class Storage:
         """What was noted."""
         return dict(self._kept(lambda: self._study.user_attrs))
 
+    def close(self) -> None:
+        """Closes the connections to a database."""
+        if self._database is not None:
+            self._database.engine.dispose()
+
     def _kept(
         self, action: Callable[[], Result], again: Callable[[], Result] | None = None
     ) -> Result:
@@ -186,16 +196,12 @@ def taken(url: str, study: str) -> bool:
 def discard(url: str, study: str) -> None:
     """Removes a study from a database, if it is there."""
     try:
-        storage = _database(url)
+        storage = RDBStorage(url, engine_kwargs={"poolclass": NullPool})
         storage.delete_study(storage.get_study_id_from_name(study))
     except KeyError:
         return
     except (StorageInternalError, SQLAlchemyError) as error:
         raise StorageUnavailable(f"the study storage: {_cause(error)}") from error
-
-
-def _database(url: str) -> BaseStorage:
-    return get_storage(RDBStorage(url, engine_kwargs={"pool_pre_ping": True}))
 
 
 def _cause(error: BaseException) -> str:

@@ -60,7 +60,9 @@ class Sweep:
         self._environment = {
             **os.environ,
             "SWEEP_WORKSPACE": str(workspace),
-            "PYTHONPATH": os.pathsep.join([str(ROOT), *os.environ.get("PYTHONPATH", "").split(":")]),
+            "PYTHONPATH": os.pathsep.join(
+                [str(ROOT), *os.environ.get("PYTHONPATH", "").split(":")]
+            ),
         }
         self._environment.pop("MLFLOW_TRACKING_URI", None)
         if address is not None:

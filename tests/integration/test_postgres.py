@@ -7,14 +7,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import optuna
 import pytest
 
-from sweep.search.storage import Storage
+from sweep.search.storage import Storage, taken
 from tests.integration.conftest import SMOKE, Sweep, eventually
 from tests.integration.postgres import Postgres, postgres
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +40,13 @@ def finished(process: "subprocess.Popen[str]") -> None:
     assert process.returncode == 0, output + errors
 
 
+@pytest.mark.slow
 def test_trials_and_runs_are_kept_in_postgresql(sweep: Sweep, server: Postgres) -> None:
     finished(sweep.start("run", SMOKE, "--name", "kept"))
     shown = sweep.show("kept")
     assert shown["state"] == "finished"
-    study = optuna.load_study(study_name="kept", storage=server.url("studies"))
-    assert [each.number for each in study.trials] == [each["number"] for each in shown["trials"]]
+    stored = Storage(server.url("studies"), "kept").trials()
+    assert [each.number for each in stored] == [each["number"] for each in shown["trials"]]
     assert all(each["mlflow_run_id"] for each in shown["trials"])
     assert not (sweep.workspace / "mlflow.db").exists()
 
@@ -56,15 +56,16 @@ def test_trials_and_runs_are_kept_in_postgresql(sweep: Sweep, server: Postgres) 
     assert [each for each in files if server.password.encode() in each.read_bytes()] == []
 
     sweep("delete", "kept", "--yes")
-    assert "kept" not in optuna.get_all_study_names(server.url("studies"))
+    assert not taken(server.url("studies"), "kept")
 
 
 def test_a_study_of_another_workspace_is_not_taken_over(sweep: Sweep, server: Postgres) -> None:
-    Storage(server.url("studies"), "theirs", maximize=True)
+    Storage(server.url("studies"), "theirs", maximize=True).close()
     said = sweep("run", SMOKE, "--name", "theirs", code=2)
     assert "name: is the name of another study in $SWEEP_STORAGE" in said
 
 
+@pytest.mark.slow
 def test_a_restart_in_the_middle_is_waited_out(sweep: Sweep, server: Postgres) -> None:
     process = sweep.start("run", SMOKE, "--name", "restarted", "--trials", "40")
     eventually(lambda: _ended(server, "restarted") >= 3, 60)
@@ -83,6 +84,7 @@ def test_a_restart_in_the_middle_is_waited_out(sweep: Sweep, server: Postgres) -
     assert len(set(runs)) == 40
 
 
+@pytest.mark.slow
 def test_a_driver_that_was_killed_goes_on_from_postgresql(sweep: Sweep, server: Postgres) -> None:
     process = sweep.start("run", SMOKE, "--name", "killed", "--trials", "20")
     eventually(lambda: _ended(server, "killed") >= 3, 60)
@@ -106,6 +108,7 @@ def test_what_is_written_during_a_restart_is_written_once(
     later.start()
     storage.note("key", [1, 2])
     later.join()
+    storage.close()
     assert Storage(server.url("studies"), "patient").notes() == {"key": [1, 2]}
 
 
