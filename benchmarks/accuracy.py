@@ -16,6 +16,7 @@ from benchmarks.report import Row, row
 from trainer.arrays import Array
 from trainer.config import Config
 from trainer.data import Fold, Splits, split
+from trainer.dataset import Dataset
 from trainer.prediction import evaluate
 from trainer.rules import Technique, check
 from trainer.sources import load
@@ -27,6 +28,9 @@ ERROR = 0.11
 
 FEW = 10_000
 """Training rows on which a CNN is held against the MLP."""
+
+A_CLASS = 100
+"""Images of each class for which a net is reused, a fifth of them to validate on."""
 
 KEPT = 0.2
 """Largest share of weights that are not 0 in a sparse net."""
@@ -47,7 +51,7 @@ def run(quick: bool) -> tuple[list[Row], dict[str, Any]]:
     if not place.is_dir():
         print(f"Fashion-MNIST takes no part: no {place}", file=sys.stderr)
         return rows, {}
-    return [*rows, *_recipe(place), _convolutions(place)], {}
+    return [*rows, *_recipe(place), _convolutions(place), *_reuse(place)], {}
 
 
 def folder() -> Path:
@@ -105,10 +109,64 @@ def _convolutions(place: Path) -> Row:
     return row(name, 1 - cnn, 1 - mlp, (1 - cnn) / (1 - mlp), 1.0)
 
 
+def _reuse(place: Path) -> list[Row]:
+    """From classes 0-4 to 5-9 with few images of each, by frozen layers (Géron 2017, ex. 11.9).
+
+    The published pattern, on MNIST, is 84.8 to 91.3 %; here it is Fashion-MNIST. Pixels go to
+    [0, 1] in both, so that the layers meet what they were trained on.
+    """
+    dataset = load(f"idx:{place}")
+    lower, upper = (_classes(dataset, classes) for classes in (range(5), range(5, 10)))
+    few = np.concatenate([np.flatnonzero(upper.y == label)[:A_CLASS] for label in range(5)])
+    model = {"hidden": [100] * 5, "activation": "elu", "init": "he_normal"}
+    training = {"learning_rate": 1e-3, "batch_size": 20, "epochs": 40}
+    source = _split(lower, validation=0.1, preprocess="minmax")
+    pretraining = training | {"batch_size": 128, "epochs": 10}
+    config = check(Config, {"model": model, "training": pretraining})
+    state = train(config, source.data, None, 10, seed=0, replicates=1).state
+    upper = replace(upper, x=upper.x[few], y=upper.y[few])
+    splits = _split(upper, validation=0.2, preprocess="minmax")
+    data = replace(splits.data, sources={"lower": weights(config, state)})
+    splits = replace(splits, data=data)
+    scratch, _ = _trained(splits, model, training)
+    rows = []
+    for frozen in range(5):
+        start = {"source": "lower", "freeze": frozen}
+        accuracy, _ = _trained(splits, model | {"start_from": start}, training)
+        name = f"Fashion-MNIST, {A_CLASS} a class: test error with {frozen} frozen / from scratch"
+        rows.append(row(name, 1 - accuracy, 1 - scratch, (1 - accuracy) / (1 - scratch), None))
+    return rows
+
+
+def _classes(dataset: Dataset, classes: range) -> Dataset:
+    """The rows of neighbouring classes alone, counted from 0."""
+    assert dataset.test is not None
+    parts = []
+    for x, y in ((dataset.x, dataset.y), dataset.test):
+        mine = (y >= classes.start) & (y < classes.stop)
+        parts.append((x[mine], y[mine] - classes.start))
+    (x, y), test = parts
+    return replace(dataset, x=x, y=y, test=test, classes=tuple(map(str, classes)))
+
+
 def _splits(source: str, *, validation: float, test: float | None) -> Splits:
-    preprocess = Technique("standardize", {})
+    return _split(load(source), validation=validation, test=test)
+
+
+def _split(
+    dataset: Dataset,
+    *,
+    validation: float,
+    test: float | None = None,
+    preprocess: str = "standardize",
+) -> Splits:
     return split(
-        load(source), validation=validation, test=test, folds=None, preprocess=preprocess, seed=0
+        dataset,
+        validation=validation,
+        test=test,
+        folds=None,
+        preprocess=Technique(preprocess, {}),
+        seed=0,
     )
 
 

@@ -1,11 +1,15 @@
 """What can be set about a net and its training, and which combinations are impossible."""
 
+from collections.abc import Iterator
+
 from trainer.activations import ACTIVATIONS
 from trainer.augmentation import Augment
 from trainer.convolution import CNN
 from trainer.dropout import KINDS
 from trainer.initialisers import INITIALISERS
 from trainer.optimisers import OPTIMISERS
+from trainer.pairs import PAIRS
+from trainer.pretraining import PRETRAINING
 from trainer.rules import (
     REQUIRED,
     Choice,
@@ -94,6 +98,14 @@ class Model:
         0.0, Section(Dropout, shorthand="rate"), "a rate, or more about which units drop and where"
     )
 
+    pretrain: Technique = setting(
+        "none",
+        Choice(
+            {"none": {}, "pairs": PAIRS}
+            | {name: dict(each.parameters) for name, each in PRETRAINING.items()}
+        ),
+        "how hidden layers find their first weights: without labels, or on another task",
+    )
     start_from: StartFrom | None = setting(
         None, Optional(Section(StartFrom)), "another net whose lowest layers are taken over"
     )
@@ -201,6 +213,8 @@ def conflicts(config: Config) -> list[Problem]:
         rule = "must be odd with padding same"
         found.append(Problem("model.architecture.cnn.kernel", rule, cnn["kernel"]))
     model = config.model
+    if model.pretrain.name != "none":
+        found += _unpretrainable(model)
     if model.kept > model.depth:
         rule = f"must be at most the {model.depth} hidden layers of the net"
         found.append(Problem("model.start_from.keep", rule, model.kept))
@@ -217,6 +231,20 @@ def conflicts(config: Config) -> list[Problem]:
         rule = "must be 0 with training.optimizer ftrl, which has an l1 of its own"
         found.append(Problem("training.l1", rule, config.training.l1))
     return found
+
+
+def _unpretrainable(model: Model) -> Iterator[Problem]:
+    name, path = model.pretrain.name, "model.pretrain"
+    meant = PRETRAINING[name].activations if name in PRETRAINING else ()
+    if meant and model.activation.name not in meant:
+        rule = f"must not be {name} with model.activation {model.activation.name}: it needs"
+        yield Problem(path, f"{rule} {' or '.join(meant)}")
+    if name == "pairs" and not model.hidden:
+        yield Problem(path, "must not be pairs without hidden layers")
+    if model.channels:
+        yield Problem(path, "must be none with model.architecture cnn", name)
+    if model.start_from is not None:
+        yield Problem(path, "must be none with model.start_from", name)
 
 
 def elsewhere(config: Config) -> list[Problem]:

@@ -13,6 +13,7 @@ class Purpose(enum.IntEnum):
     ORDER = 2
     AUGMENTATION = 3
     DROPOUT = 4
+    PRETRAINING = 5
 
 
 def generator(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trainer import pairs
 from trainer.arrays import Array
 from trainer.config import Config, conflicts, elsewhere
 from trainer.convolution import Image
@@ -17,6 +18,7 @@ from trainer.health import Health, settled
 from trainer.network import Layout, Network, above, images
 from trainer.optimisers import OPTIMISERS, slots
 from trainer.prediction import Evaluation, stacked
+from trainer.pretraining import Hidden, pretrain
 from trainer.rules import ConfigError, Problem
 from trainer.schedules import factors, follow, plateau
 from trainer.streams import Purpose, generator
@@ -193,6 +195,8 @@ def _start(config: Config, net: Network, data: Data, *, seed: int, replicates: r
                 known[name][...] = array
             else:
                 state[f"{FROZEN}{name}"] = array
+    if config.model.pretrain.name != "none":
+        _pretrain(config, Layout(net.learned).views(state["parameters"]), data, seed, replicates)
     training, weights = config.training, Layout(net.weights).size
     state |= slots(training.optimizer, training.learning_rate, state["parameters"], weights)
     state |= plateau(training.schedule, count)
@@ -204,6 +208,36 @@ def _start(config: Config, net: Network, data: Data, *, seed: int, replicates: r
         state["best.parameters"] = state["parameters"].copy()
         state["best.running"] = state["running"].copy()
     return state
+
+
+def _pretrain(
+    config: Config, views: dict[str, Array], data: Data, seed: int, replicates: range
+) -> None:
+    """Moves the hidden layers' first weights in place, replicate by replicate."""
+    model = config.model
+    dtype = np.dtype(config.training.precision.name)
+    hidden = [Hidden(units, model.init, model.activation) for units in model.hidden]
+    for place, replicate in enumerate(replicates):
+        fold = data.fold(place)
+        rows = np.asarray(fold.x_train, dtype)
+        layers = [
+            {
+                name.removeprefix(f"{index}."): array[place]
+                for name, array in views.items()
+                if name.startswith(f"{index}.") and not name.endswith((".gamma", ".beta"))
+            }
+            for index in range(len(hidden))
+        ]
+        streams = [
+            generator(seed=seed, purpose=Purpose.PRETRAINING, replicate=replicate, epoch=index)
+            for index in range(len(hidden))
+        ]
+        with np.errstate(all="ignore"):
+            if model.pretrain.name == "pairs":
+                pairs.pretrain(model.pretrain, hidden, layers, rows, fold.y_train, streams[0])
+                continue
+            for each, layer, stream in zip(hidden, layers, streams, strict=True):
+                rows = pretrain(model.pretrain, each, layer, rows, stream)
 
 
 class _Run:
