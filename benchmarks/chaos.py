@@ -67,10 +67,15 @@ def _start(place: Path) -> "subprocess.Popen[bytes]":
     """`run`, which goes on with the study if there is one."""
     given = [f"--set={each}" for each in STUDY]
     command = [sys.executable, "-m", "sweep", "run", "--json", "--workspace", str(place), *given]
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     return subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command, env=_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
+
+
+def _environment() -> dict[str, str]:
+    """Without what would take the trials, their records or Ray elsewhere."""
+    away = ("RAY_ADDRESS", "SWEEP_STORAGE", "MLFLOW_TRACKING_URI")
+    return {name: value for name, value in os.environ.items() if name not in away}
 
 
 def _ended(driver: "subprocess.Popen[bytes]") -> bool:
@@ -132,7 +137,7 @@ def _processes(driver: int, victim: str) -> psutil.Process | None:
 
 def _shown(place: Path) -> list[dict[str, Any]]:
     command = [sys.executable, "-m", "sweep", "show", "digits", "--json", "--workspace", str(place)]
-    output = subprocess.run(command, check=True, capture_output=True).stdout
+    output = subprocess.run(command, env=_environment(), check=True, capture_output=True).stdout
     trials: list[dict[str, Any]] = json.loads(output)["trials"]
     return trials
 

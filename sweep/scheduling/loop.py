@@ -98,7 +98,7 @@ class Loop:
 
         The one behind is what a worker takes up while the driver looks at its last result.
         """
-        while len(self._active) <= self.runner.slots():
+        while len(self._active) < min(self.runner.slots() + 1, self.search.wanted):
             if not self._ready and not self._ask():
                 return
             trial = self._ready.popleft()
@@ -199,6 +199,7 @@ class Loop:
         rung = trial.next_rung()
         self.records.advanced(trial, outcome)
         trial.epoch = outcome.epoch
+        trial.worker_seconds += outcome.seconds
         trial.metrics = {name: values.tolist() for name, values in outcome.metrics.items()}
         trial.values = trial.metrics[self.study.metric]
         trial.environment = outcome.environment

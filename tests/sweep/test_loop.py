@@ -385,6 +385,21 @@ def test_no_trial_starts_after_the_time_limit() -> None:
     assert not sweep.standings[-1].stopping
 
 
+def test_no_trial_starts_after_the_budget_of_worker_seconds() -> None:
+    sweep = Sweep(
+        trials=100, slots=2, pruner=Asha(3, 1), seconds=lambda link: 5.0, worker_seconds=9
+    ).run()
+    # A link brings a second of training, whatever the clock says, and a trial has three: those
+    # that ran when the third ended finish, and the one that was asked for ahead never starts.
+    spent = [sweep.search.trials[number].worker_seconds for number in sweep.records.endings]
+    assert spent == [3.0] * len(spent)
+    assert len(sweep.of("ask")) > len(spent)
+    ended = [index for index, (call, _) in enumerate(sweep.calls) if call == "end"]
+    assert "start" not in {call for call, _ in sweep.calls[ended[2] :]}
+    assert 3 <= len(spent) <= 5
+    assert sweep.states() == [State.COMPLETE] * len(spent)
+
+
 def test_a_design_that_is_exhausted_ends_the_sweep() -> None:
     sweep = Sweep(trials=100, points=7).run()
     assert sweep.states() == [State.COMPLETE] * 7
