@@ -238,7 +238,8 @@ def test_a_cut_by_time_changes_no_bit(
     monkeypatch.setattr("trainer.training.CACHE", cache)
     one = config(epochs=4)
     whole = train(one, data, None, 4, seed=1, replicates=3)
-    state, reached = None, []
+    state = None
+    reached: list[int] = []
     while not reached or reached[-1] < 4:
         cut = train(one, data, state, 4, seed=1, replicates=3, seconds=0)
         assert len(cut.history["val_loss"]) == 1
