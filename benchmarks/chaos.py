@@ -98,9 +98,10 @@ def _disturbed(
     while done < kills:
         victim = draw.choice(VICTIMS)
         time.sleep(draw.uniform(0, usual / kills))
-        while not (found := _processes(driver.pid, victim)) and driver.poll() is None:
-            time.sleep(0.05)
-        if found is None:
+        found = _processes(driver.pid, victim)
+        if found is None and driver.poll() is None:
+            continue  # no such process now: another victim, at another moment
+        if found is None or driver.poll() is not None:
             if (place / "digits" / "study.yaml").exists() and _whole(place):
                 break
             driver = _start(place)
