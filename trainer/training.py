@@ -1,5 +1,6 @@
 """Training: a pure function from a configuration, data and a state to the state epochs later."""
 
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -84,6 +85,7 @@ def train(
     replicates: int,
     first: int = 0,
     device: Device | None = None,
+    seconds: float = math.inf,
 ) -> Progress:
     """Trains all replicates until so many epochs are completed, or all have stopped early.
 
@@ -97,6 +99,8 @@ def train(
         first: the number of the first of them; they draw from the streams first … first + R - 1.
         device: the GPU to train on (`device.opened`); None trains on the processor. States are
             the same plain arrays either way.
+        seconds: ends before `until`, with the first epoch that is completed after so long; of no
+            influence on the bits of what is reached by going on.
 
     Raises:
         ConfigError: the configuration is impossible.
@@ -120,7 +124,7 @@ def train(
     if config.model.frozen:
         data = mapped(data, config, _frozen(state))
     until = min(until, config.training.epochs)
-    run = _Run(config, net, data, state, until, (seed, first), device)
+    run = _Run(config, net, data, state, until, (seed, first), device, seconds)
     # a loss that overflows is a result: `diverged`
     with np.errstate(all="ignore"), device.stream if device else nullcontext():
         return run()
@@ -252,8 +256,10 @@ class _Run:
         until: int,
         streams: tuple[int, int],
         device: Device | None,
+        seconds: float,
     ) -> None:
         self._config, self._net, self._data, self._device = config, net, data, device
+        self._seconds = seconds
         self._state, self._until = state, until
         self._seed, self._offset = streams
         self._replicates = len(state["parameters"])
@@ -321,6 +327,9 @@ class _Run:
         group, evaluation, health = self._prepared(members, arrays, epoch)
         first = epoch
         seconds = []
+        # Those trained after these members take as long, and go no further than they do.
+        share = self._seconds * len(members) / self._replicates
+        started = time.perf_counter()
         while epoch < self._until:
             epoch += 1
             began = time.perf_counter()
@@ -339,6 +348,8 @@ class _Run:
             state["seconds.predict"][members] = (ended - trained) / len(members)
             if not (np.isfinite(loss).all() and np.isfinite(values[2]).all()):
                 self._diverged = self._until = epoch  # the others need not go further
+            elif ended - started >= share:
+                self._until = min(self._until, max(epoch, self._last))
             if self._follow(members, arrays, epoch, values):
                 break
         state["seconds.epoch"][members] = sum(seconds) / (epoch - first)
