@@ -10,7 +10,8 @@ from sweep import zoo
 from sweep.datasets import Datasets
 from sweep.spec.study import check
 from tests.integration.conftest import SMOKE, Sweep
-from trainer import checkpoint
+from trainer import checkpoint, pytorch, rules
+from trainer.config import Config
 from trainer.rules import ConfigError
 
 FIXED = (
@@ -101,3 +102,13 @@ def test_frozen_layers_see_features_as_they_learnt_them(tmp_path: Path, freeze: 
     rule = r"data.preprocess: must be .*minmax.* as for .*a.npz, whose layers are frozen"
     with pytest.raises(ConfigError, match=rf"{rule}, got 'standardize'"):
         datasets("standardize")
+
+
+def test_weights_from_pytorch_can_be_a_source(tmp_path: Path) -> None:
+    config = rules.check(Config, {"model": {"hidden": [3]}})
+    given = np.random.default_rng(0).standard_normal((3, 4))
+    arrays = {"fc1.weight": given, "fc1.bias": np.ones(3), "fc2.weight": np.ones((2, 3))}
+    np.savez(tmp_path / "net.npz", allow_pickle=False, **arrays)
+    checkpoint.save(tmp_path / "source.npz", pytorch.load(tmp_path / "net.npz", config), {})
+    found = zoo.load(str(tmp_path / "source.npz"), "").weights
+    np.testing.assert_array_equal(found["0.weight"][0], given.T.astype(np.float32))
