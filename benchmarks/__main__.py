@@ -1,6 +1,7 @@
 """`python -m benchmarks NAME [--quick] [--json FILE]`."""
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -10,8 +11,10 @@ from benchmarks.report import Row, machine, written
 
 BENCHMARKS = {
     "accuracy": "what the techniques reach on real data",
+    "chaos": "what real sweeps lose when their parts are killed (exits 1 if anything)",
     "gpu": "the trainer on a GPU against PyTorch on the same card",
     "record": "what sending trials to MLflow and drawing their pictures costs",
+    "scale": "throughput against ideal with 1 to 16 slots, and with 200 simulated nodes",
     "start": "how long a newcomer waits, and what workers cost in memory",
     "sweep": "a sweep against Ray Tune and Optuna alone; slots, first result, long studies",
     "trainer": "the trainer against PyTorch, scikit-learn and its own matrix products",
@@ -30,11 +33,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("name", choices=BENCHMARKS)
     parser.add_argument("--quick", action="store_true", help="fewer rows, within a minute")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
+    parser.add_argument("--kills", type=int, metavar="N", help="of chaos: how many")
     given = parser.parse_args(arguments)
+    if given.kills is not None and (given.name != "chaos" or given.kills < 1):
+        parser.error("--kills: is chaos's alone, and at least 1")
     module = import_module(f"benchmarks.{given.name}")
-    run: Callable[[bool], tuple[list[Row], dict[str, Any]]] = module.run
-    rows, facts = run(given.quick)
+    run: Callable[..., tuple[list[Row], dict[str, Any]]] = module.run
+    options = {} if given.kills is None else {"kills": given.kills}
+    rows, facts = run(given.quick, **options)
     written(rows, machine(**facts), given.json)
+    if given.name == "chaos" and not all(each.met for each in rows):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -42,11 +42,11 @@ def study(count: int) -> Study:
 
 
 @contextmanager
-def cluster() -> Iterator[str]:
-    """A Ray with sixteen slots, whatever the number of cores."""
+def cluster(slots: int) -> Iterator[str]:
+    """A Ray with so many slots, whatever the number of cores."""
     from ray.cluster_utils import Cluster
 
-    head = Cluster(initialize_head=True, head_node_args={"num_cpus": SLOTS})
+    head = Cluster(initialize_head=True, head_node_args={"num_cpus": slots})
     try:
         yield head.address
     finally:
@@ -66,25 +66,25 @@ class Dormitory(RayRunner):
     def open(self, config: Mapping[str, Any]) -> None:
         """Waits until every slot has a process that has slept."""
         for _ in range(2):
-            for number in range(-SLOTS, 0):
+            for number in range(-self.slots(), 0):
                 self.submit(Link(number, config, 1, 0, 1))
-            left = SLOTS
+            left = self.slots()
             while left:
                 left -= len(self.wait(SECONDS))
 
 
-def slept(count: int) -> dict[str, float]:
+def slept(count: int, slots: int = SLOTS) -> dict[str, float]:
     """Seconds that the sweep takes after its start, and those that sleeping alone would take."""
     chosen = study(count)
     storage = Storage(Path("trials.log"), chosen.name, maximize=chosen.maximize)
     search = Search(chosen, storage)
-    with cluster() as address, closing(Dormitory(chosen, address)) as runner:
-        assert runner.slots() == SLOTS
+    with cluster(slots) as address, closing(Dormitory(chosen, address)) as runner:
+        assert runner.slots() == slots
         runner.open(chosen.first_config())
         began = time.monotonic()
         Loop(chosen, search, runner, NoPruner(), Silence(), unseen).run()
         seconds = time.monotonic() - began
-    return {"seconds": seconds, "ideal": math.ceil(count / SLOTS) * SECONDS}
+    return {"seconds": seconds, "ideal": math.ceil(count / slots) * SECONDS}
 
 
 def ray_tune(count: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from sweep.commands import check, cluster, keep, read, report, run, stop, ui
+from sweep.commands import advise, check, cluster, keep, read, report, run, stop, ui
 from sweep.commands.options import INTERRUPTED
 
 
@@ -33,6 +33,7 @@ cli.add_command(read.list_studies)
 cli.add_command(read.show)
 cli.add_command(read.best)
 cli.add_command(report.report)
+cli.add_command(advise.advise)
 cli.add_command(keep.reproduce)
 cli.add_command(check.check)
 cli.add_command(check.studies)

@@ -47,7 +47,7 @@ class Datasets:
             if config.model.start_from is not None
         }
         self._models = {name: zoo.load(name, tracking_uri) for name in sorted(named_models)}
-        self.sources = {name: zoo.digest(weights) for name, weights in self._models.items()}
+        self.sources = {name: zoo.digest(each.weights) for name, each in self._models.items()}
         self._splits = lru_cache(maxsize=KEPT)(self._split)
         try:
             self._dataset = load(study.data.source, allow_code)
@@ -64,9 +64,22 @@ class Datasets:
         for plain in self._study.corners():
             preprocess = Technique(*named(plain["data"]["preprocess"]))
             image = pictured(self._dataset, preprocess)
-            problems = misfits(build(Config, plain), replace(data, image=image))
+            config = build(Config, plain)
+            problems = misfits(config, replace(data, image=image))
+            problems += self._unlike(config, preprocess)
             found |= {str(problem): problem for problem in problems}
         return list(found.values())
+
+    def _unlike(self, config: Config, preprocess: Technique) -> list[Problem]:
+        """Whether frozen layers would see features preprocessed in another way than they learnt."""
+        start = config.model.start_from
+        if start is None or not start.freeze:
+            return []
+        known = self._models[start.source].preprocess
+        if known is None or Technique(*named(known)) == preprocess:
+            return []
+        rule = f"must be {compact(known)} as for {start.source}, whose layers are frozen"
+        return [Problem("data.preprocess", rule, preprocess.name)]
 
     def key(self, config: Mapping[str, Any]) -> str:
         """What distinguishes the data of this configuration from those of others."""
@@ -108,4 +121,5 @@ class Datasets:
             preprocess=Technique(name, dict(parameters)),
             seed=self._study.search.seed,
         )
-        return replace(made, data=replace(made.data, sources=self._models))
+        sources = {name: each.weights for name, each in self._models.items()}
+        return replace(made, data=replace(made.data, sources=sources))

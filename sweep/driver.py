@@ -7,6 +7,7 @@ before Ray starts; the recorder ends after the last record is in the outbox.
 import os
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from sweep.answers.intervals import SPENT
 from sweep.answers.results import Results, read
 from sweep.datasets import Datasets
 from sweep.scheduling.ray_runner import RayRunner, RayUnavailable
+from sweep.search.storage import discard, taken
 from sweep.session import Ending, RunnerFactory, Session
 from sweep.spec.catalogue import STUDIES
 from sweep.spec.study import Study, check
 from sweep.spec.study_file import assign, load, override
 from sweep.wishes import Wishes
-from sweep.workspace import StudyFolder, Workspace, workspace
+from sweep.workspace import StudyFolder, Workspace, database, workspace
 from trainer.rules import ConfigError, Problem
 
 DEFAULT_STUDY = STUDIES / "digits.yaml"
@@ -165,12 +167,18 @@ def _held(
     wishes = Wishes(folder.wishes)
     with folder.held(), wishes.heard():
         fresh = not folder.file.exists()
+        if fresh and (url := database()) and taken(url, study.name):
+            rule = "is the name of another study in $SWEEP_STORAGE; choose another with --name"
+            raise ConfigError([Problem("name", rule, study.name)])
         if fresh or load(folder.file) != study.values:
             folder.create(study.text)
         try:
-            ending = Session(study, place, folder, datasets, wishes).run(*options)
+            with closing(Session(study, place, folder, datasets, wishes)) as session:
+                ending = session.run(*options)
         except RayUnavailable:
             if fresh:
+                if isinstance(folder.storage, str):
+                    discard(folder.storage, study.name)
                 folder.discard()
             raise
     seconds = time.monotonic() - started

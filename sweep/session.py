@@ -65,7 +65,7 @@ class Session:
         self._folder = folder
         self._datasets = datasets
         self._wishes = wishes
-        self._storage = Storage(folder.trials, study.name, maximize=study.maximize)
+        self._storage = Storage(folder.storage, study.name, maximize=study.maximize)
         self._search = Search(study, self._storage)
 
     def run(self, factory: RunnerFactory, address: str | None, quiet: bool) -> Ending:
@@ -110,6 +110,10 @@ class Session:
         if changed:
             rule = "has changed since the study began; start another study from it, or put it back"
             raise ConfigError([Problem("model.start_from.source", rule, changed[0])])
+
+    def close(self) -> None:
+        """Lets go of the study's storage."""
+        self._storage.close()
 
     def _train(
         self,

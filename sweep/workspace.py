@@ -3,6 +3,7 @@
 mlflow.db, mlartifacts/     what the MLflow UI shows
 <study>/study.yaml          the study file, with its overrides
 <study>/trials.log          the truth about its trials (an Optuna journal)
+<study>/storage             the database that holds that truth instead, if there is one
 <study>/outbox.db           records on their way to MLflow
 <study>/weights/            trained weights on their way to MLflow
 <study>/kept/               those of the best trials, if only theirs are kept
@@ -23,12 +24,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
+from urllib.parse import urlsplit
 
 from trainer.rules import ConfigError, Problem
 
 
 class StudyInUse(RuntimeError):
     """Another driver is running the study."""
+
+
+class StorageUnavailable(RuntimeError):
+    """The database of a study does not answer."""
 
 
 class UnknownStudy(LookupError):
@@ -38,6 +44,19 @@ class UnknownStudy(LookupError):
 def workspace(given: str | None) -> "Workspace":
     """The workspace at `given`, else at `$SWEEP_WORKSPACE`, else `./results`."""
     return Workspace(Path(given or os.environ.get("SWEEP_WORKSPACE") or "results").absolute())
+
+
+def database() -> str | None:
+    """The database for the trials of new studies: `$SWEEP_STORAGE`, an SQLAlchemy URL.
+
+    Raises:
+        ConfigError: it holds a password, which would be kept in every study's folder.
+    """
+    url = os.environ.get("SWEEP_STORAGE")
+    if url and urlsplit(url).password:
+        rule = "must hold no password; put it into the file that $PGPASSFILE names"
+        raise ConfigError([Problem("$SWEEP_STORAGE", rule)])
+    return url or None
 
 
 class Workspace:
@@ -113,10 +132,20 @@ class StudyFolder:
         self.kept = path / "kept"
         self.winner = path / "winner.npz"
         self.report = path / "report"
+        self._database = path / "storage"
+
+    @property
+    def storage(self) -> Path | str:
+        """Where the trials are kept: in the journal, or in the database of this URL."""
+        return (
+            self._database.read_text(encoding="utf-8") if self._database.exists() else self.trials
+        )
 
     def create(self, text: str) -> None:
-        """Stores the study file, whole or not at all."""
+        """Stores the study file, whole or not at all. A study stays where its trials began."""
         self.weights.mkdir(parents=True, exist_ok=True)
+        if not self.file.exists() and (url := database()):
+            self._database.write_text(url, encoding="utf-8")
         draft = self.path / f".study.yaml.{os.getpid()}"
         draft.write_text(text, encoding="utf-8")
         draft.replace(self.file)

@@ -1,9 +1,10 @@
 """Models that nets start from: files, or models and runs in MLflow, by name."""
 
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,8 +19,23 @@ MODEL = Path("artifacts", "model.npz")
 SCHEMES = ("models:/", "runs:/")
 
 
-def load(source: str, tracking_uri: str) -> dict[str, Array]:
-    """The weights (R, …) by name.
+_NAME = re.compile(r"\d+\.\w+|image")
+
+
+class Stored(NamedTuple):
+    """A model as it was stored.
+
+    Attributes:
+        weights: its arrays (R, …) by name.
+        preprocess: `data.preprocess` of its configuration; None if that is not known.
+    """
+
+    weights: dict[str, Array]
+    preprocess: Any
+
+
+def load(source: str, tracking_uri: str) -> Stored:
+    """The model of that name.
 
     Args:
         source: the path of a checkpoint (`best --export` and the artifact `weights.npz` are such),
@@ -32,7 +48,7 @@ def load(source: str, tracking_uri: str) -> dict[str, Array]:
     try:
         if source.startswith(SCHEMES):
             return _downloaded(source, tracking_uri)
-        return _weights(Path(source).expanduser())
+        return _stored(Path(source).expanduser())
     except (checkpoint.CheckpointError, _Absent) as error:
         raise ConfigError([Problem("model.start_from.source", str(error))]) from None
 
@@ -41,7 +57,7 @@ class _Absent(Exception):
     """MLflow has no such model."""
 
 
-def _downloaded(source: str, tracking_uri: str) -> dict[str, Array]:
+def _downloaded(source: str, tracking_uri: str) -> Stored:
     from mlflow.exceptions import MlflowException
 
     from sweep.recording import tracking
@@ -55,7 +71,7 @@ def _downloaded(source: str, tracking_uri: str) -> dict[str, Array]:
             found = Path(client.download_artifacts(run, path, folder))
         except (MlflowException, tracking.TrackingError, OSError, ValueError) as error:
             raise _Absent(f"{source}: {error}") from error
-        return _weights(found / MODEL if found.is_dir() else found)
+        return _stored(found / MODEL if found.is_dir() else found)
 
 
 def _version(client: Any, name: str) -> Any:
@@ -68,12 +84,26 @@ def _version(client: Any, name: str) -> Any:
     return client.get_model_version(model, version)
 
 
-def _weights(path: Path) -> dict[str, Array]:
-    kept = model.weights_of(checkpoint.load(path).arrays)
+def _stored(path: Path) -> Stored:
+    arrays, config = checkpoint.load(path)
+    kept = model.weights_of(arrays)
     for name, array in kept.items():
+        if not _NAME.fullmatch(name):
+            rule = f"must hold the weights of a model (0.weight, …) alone, not {name!r}"
+            raise checkpoint.CheckpointError(f"{path}: {rule}")
         if array.dtype.kind not in "fi" or not np.isfinite(array).all():
             raise checkpoint.CheckpointError(f"{path}: {name} must hold finite numbers")
-    return kept
+        if not array.ndim or not len(array):
+            rule = f"{name} must have at least one replicate, has shape {array.shape}"
+            raise checkpoint.CheckpointError(f"{path}: {rule}")
+    if "0.weight" not in kept:
+        rule = "must hold the weights of a model (0.weight, …)"
+        raise checkpoint.CheckpointError(f"{path}: {rule}, but has no 0.weight")
+    try:
+        preprocess = config["config"]["data"]["preprocess"]
+    except (KeyError, TypeError):
+        preprocess = None
+    return Stored(kept, preprocess)
 
 
 def digest(weights: Mapping[str, Array]) -> str:

@@ -33,6 +33,28 @@ class Hidden:
     activation: Technique
 
 
+class Adam:
+    """Adam (Kingma and Ba 2015) on variables, moved in place."""
+
+    def __init__(self, variables: Mapping[str, Variable], learning_rate: float) -> None:
+        self._learning_rate, self._step = learning_rate, 0
+        self._moments = [
+            (each, np.zeros_like(each.value), np.zeros_like(each.value))
+            for each in variables.values()
+        ]
+
+    def step(self) -> None:
+        """Moves the variables by their gradients."""
+        self._step += 1
+        bias_1, bias_2 = 1 - BETA_1**self._step, 1 - BETA_2**self._step
+        rate = self._learning_rate * np.sqrt(bias_2) / bias_1
+        for (value, gradient), mean, square in self._moments:
+            np.add(mean, (1 - BETA_1) * (gradient - mean), out=mean)
+            np.add(square, (1 - BETA_2) * (gradient * gradient - square), out=square)
+            moved = (rate * mean / (np.sqrt(square) + EPSILON)).astype(value.dtype)
+            np.subtract(value, moved, out=value)
+
+
 Layer = dict[str, Array]
 """The arrays of a layer without the replicate axis: `weight`, perhaps `bias` and others."""
 
@@ -103,17 +125,11 @@ def _autoencoder(
     tape.add(np.multiply, error, tape.constant(1 / size), out=error)
     for backward in reversed(backwards):
         error = backward(error)
-    moments = {name: (np.zeros_like(v), np.zeros_like(v)) for name, v in values.items()}
-    for step, rows in enumerate(_batches(technique, len(x), generator), 1):
+    adam = Adam(variables, technique["learning_rate"])
+    for rows in _batches(technique, len(x), generator):
         x.take(rows, axis=0, out=batch[0])
         tape.run()
-        rate = technique["learning_rate"] * np.sqrt(1 - BETA_2**step) / (1 - BETA_1**step)
-        for name, (value, gradient) in variables.items():
-            mean, square = moments[name]
-            mean += (1 - BETA_1) * (gradient - mean)
-            square += (1 - BETA_2) * (gradient * gradient - square)
-            step_size = (rate * mean / (np.sqrt(square) + EPSILON)).astype(value.dtype)
-            np.subtract(value, step_size, out=value)
+        adam.step()
 
 
 def _rbm(
@@ -130,17 +146,18 @@ def _rbm(
     for rows in _batches(technique, len(x), generator):
         rate = x.dtype.type(technique["learning_rate"] / len(rows))
         seen = x[rows]
-        odds = _sigmoid(seen @ weight + bias)
+        odds = sigmoid(seen @ weight + bias)
         drawn = (generator.random(odds.shape) < odds).astype(x.dtype)
         back = drawn @ weight.T + visible
-        back = _sigmoid(back) if binary else back
-        again = _sigmoid(back @ weight + bias)
+        back = sigmoid(back) if binary else back
+        again = sigmoid(back @ weight + bias)
         weight += rate * (seen.T @ odds - back.T @ again)
         bias += rate * (odds - again).sum(axis=0)
         visible += rate * (seen - back).sum(axis=0)
 
 
-def _sigmoid(z: Array) -> Array:
+def sigmoid(z: Array) -> Array:
+    """The logistic function."""
     odds: Array = 1 / (1 + np.exp(-z))
     return odds
 

@@ -1,5 +1,6 @@
 """Training: a pure function from a configuration, data and a state to the state epochs later."""
 
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trainer import pairs
 from trainer.arrays import Array
 from trainer.config import Config, conflicts, elsewhere
 from trainer.convolution import Image
@@ -83,6 +85,7 @@ def train(
     replicates: int,
     first: int = 0,
     device: Device | None = None,
+    seconds: float = math.inf,
 ) -> Progress:
     """Trains all replicates until so many epochs are completed, or all have stopped early.
 
@@ -96,6 +99,8 @@ def train(
         first: the number of the first of them; they draw from the streams first … first + R - 1.
         device: the GPU to train on (`device.opened`); None trains on the processor. States are
             the same plain arrays either way.
+        seconds: ends before `until`, with the first epoch that is completed after so long; of no
+            influence on the bits of what is reached by going on.
 
     Raises:
         ConfigError: the configuration is impossible.
@@ -119,7 +124,7 @@ def train(
     if config.model.frozen:
         data = mapped(data, config, _frozen(state))
     until = min(until, config.training.epochs)
-    run = _Run(config, net, data, state, until, (seed, first), device)
+    run = _Run(config, net, data, state, until, (seed, first), device, seconds)
     # a loss that overflows is a result: `diverged`
     with np.errstate(all="ignore"), device.stream if device else nullcontext():
         return run()
@@ -215,20 +220,28 @@ def _pretrain(
     """Moves the hidden layers' first weights in place, replicate by replicate."""
     model = config.model
     dtype = np.dtype(config.training.precision.name)
+    hidden = [Hidden(units, model.init, model.activation) for units in model.hidden]
     for place, replicate in enumerate(replicates):
-        rows = np.asarray(data.fold(place).x_train, dtype)
-        for index, units in enumerate(model.hidden):
-            mine = f"{index}."
-            layer = {
-                name.removeprefix(mine): array[place]
+        fold = data.fold(place)
+        rows = np.asarray(fold.x_train, dtype)
+        layers = [
+            {
+                name.removeprefix(f"{index}."): array[place]
                 for name, array in views.items()
-                if name.startswith(mine) and not name.endswith((".gamma", ".beta"))
+                if name.startswith(f"{index}.") and not name.endswith((".gamma", ".beta"))
             }
-            hidden = Hidden(units, model.init, model.activation)
-            purpose = Purpose.PRETRAINING
-            stream = generator(seed=seed, purpose=purpose, replicate=replicate, epoch=index)
-            with np.errstate(all="ignore"):
-                rows = pretrain(model.pretrain, hidden, layer, rows, stream)
+            for index in range(len(hidden))
+        ]
+        streams = [
+            generator(seed=seed, purpose=Purpose.PRETRAINING, replicate=replicate, epoch=index)
+            for index in range(len(hidden))
+        ]
+        with np.errstate(all="ignore"):
+            if model.pretrain.name == "pairs":
+                pairs.pretrain(model.pretrain, hidden, layers, rows, fold.y_train, streams[0])
+                continue
+            for each, layer, stream in zip(hidden, layers, streams, strict=True):
+                rows = pretrain(model.pretrain, each, layer, rows, stream)
 
 
 class _Run:
@@ -243,8 +256,10 @@ class _Run:
         until: int,
         streams: tuple[int, int],
         device: Device | None,
+        seconds: float,
     ) -> None:
         self._config, self._net, self._data, self._device = config, net, data, device
+        self._seconds = seconds
         self._state, self._until = state, until
         self._seed, self._offset = streams
         self._replicates = len(state["parameters"])
@@ -312,6 +327,9 @@ class _Run:
         group, evaluation, health = self._prepared(members, arrays, epoch)
         first = epoch
         seconds = []
+        # Those trained after these members take as long, and go no further than they do.
+        share = self._seconds * len(members) / self._replicates
+        started = time.perf_counter()
         while epoch < self._until:
             epoch += 1
             began = time.perf_counter()
@@ -330,6 +348,8 @@ class _Run:
             state["seconds.predict"][members] = (ended - trained) / len(members)
             if not (np.isfinite(loss).all() and np.isfinite(values[2]).all()):
                 self._diverged = self._until = epoch  # the others need not go further
+            elif ended - started >= share:
+                self._until = min(self._until, max(epoch, self._last))
             if self._follow(members, arrays, epoch, values):
                 break
         state["seconds.epoch"][members] = sum(seconds) / (epoch - first)

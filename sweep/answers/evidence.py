@@ -7,6 +7,7 @@ the trials have a value. A trial that had completed by then counts with its fina
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,8 +76,8 @@ def evidence(folder: StudyFolder) -> Evidence:
     results = read(folder)
     rungs: dict[int, dict[int, float]] = {}
     notes: dict[str, Any] = {}
-    if folder.trials.exists():
-        storage = Storage(folder.trials, results.study.name)
+    with suppress(FileNotFoundError):  # it was stored and never run
+        storage = Storage(folder.storage, results.study.name)
         notes = storage.notes()
         rungs = {each.number: dict(each.intermediate_values) for each in storage.trials()}
     trials = [

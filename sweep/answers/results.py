@@ -108,7 +108,7 @@ def read(folder: StudyFolder) -> Results:
     frozen: list[FrozenTrial] = []
     notes: dict[str, Any] = {}
     with suppress(FileNotFoundError):  # it was stored and never run
-        storage = Storage(folder.trials, study.name)
+        storage = Storage(folder.storage, study.name)
         frozen, notes = storage.trials(), storage.notes()
     runs: dict[int | None, str] = {}
     experiment = None

@@ -132,5 +132,10 @@ def delete(name: str, yes: bool, folder: str | None) -> None:
                 tracking.discard(client, experiment, runs.values())
             except tracking.TrackingError as error:
                 raise Mistake(str(error)) from None
+    if isinstance(study.storage, str):
+        from sweep.search.storage import discard
+
+        with told():
+            discard(study.storage, name)
     study.discard()
     click.echo(f"deleted {name}")

@@ -7,7 +7,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from sweep.workspace import StudyInUse, UnknownStudy
+from sweep.workspace import StorageUnavailable, StudyInUse, UnknownStudy
 from trainer.rules import ConfigError
 
 USAGE, IN_USE, INTERRUPTED = 2, 3, 130
@@ -62,6 +62,8 @@ def told() -> Iterator[None]:
         raise Mistake(str(error.args[0] if isinstance(error, UnknownStudy) else error)) from None
     except StudyInUse as error:
         raise Mistake(str(error), IN_USE) from None
+    except StorageUnavailable as error:
+        raise Mistake(str(error), 1) from None
 
 
 def print_json(value: Any) -> None:

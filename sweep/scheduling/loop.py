@@ -98,7 +98,7 @@ class Loop:
 
         The one behind is what a worker takes up while the driver looks at its last result.
         """
-        while len(self._active) <= self.runner.slots():
+        while len(self._active) < min(self.runner.slots() + 1, self.search.wanted):
             if not self._ready and not self._ask():
                 return
             trial = self._ready.popleft()
@@ -153,9 +153,10 @@ class Loop:
                 error = f"a link took more than {limit:g} s (resources.timeout)"
                 self._end(self._active[number], Event.TIME_OUT, "timed out", error)
 
-    def _submit(self, trial: Trial) -> None:
+    def _submit(self, trial: Trial, since: float | None = None) -> None:
+        """Submits the rest of the way to the next rung; `since` when the first part was."""
         trial.happens(Event.SUBMIT)
-        self._submitted[trial.number] = self.clock()
+        self._submitted[trial.number] = self.clock() if since is None else since
         replicates = self.study.replicates_of(trial.number)
         self.runner.submit(
             Link(
@@ -167,6 +168,7 @@ class Loop:
                 self.study.threads,
                 gpu=self.study.resources.gpu > 0,
                 first=replicates.start,
+                seconds=self.study.checkpoint.seconds if self.states is not None else math.inf,
             )
         )
 
@@ -174,10 +176,10 @@ class Loop:
         trial = self._active.get(outcome.number)
         if trial is None:  # stopped while its link was on the way back
             return
-        del self._submitted[trial.number]
+        since = self._submitted.pop(trial.number)
         match outcome:
             case Advanced():
-                self._advance(trial, outcome)
+                self._advance(trial, outcome, since)
             case Raised():
                 self._end(trial, Event.RAISE, "exception", outcome.error)
             case Lost():
@@ -193,9 +195,11 @@ class Loop:
             self._restore(trial)
             self._submit(trial)
 
-    def _advance(self, trial: Trial, outcome: Advanced) -> None:
+    def _advance(self, trial: Trial, outcome: Advanced, since: float) -> None:
+        rung = trial.next_rung()
         self.records.advanced(trial, outcome)
         trial.epoch = outcome.epoch
+        trial.worker_seconds += outcome.seconds
         trial.metrics = {name: values.tolist() for name, values in outcome.metrics.items()}
         trial.values = trial.metrics[self.study.metric]
         trial.environment = outcome.environment
@@ -204,6 +208,11 @@ class Loop:
         if outcome.diverged is not None or not math.isfinite(trial.value):
             epoch = outcome.diverged or trial.epoch
             self._end(trial, Event.DIVERGE, f"diverged at epoch {epoch}")
+            return
+        if outcome.epoch < rung and not outcome.finished:  # nothing is decided between rungs
+            trial.happens(Event.ADVANCE)
+            self._save(trial, outcome.seconds)
+            self._submit(trial, since)
             return
         self.search.report(trial)
         if outcome.finished:

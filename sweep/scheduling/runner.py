@@ -4,6 +4,7 @@ A *link* trains one trial from the state of its last link to the next rung. A ru
 of every trial it was given until it is told to forget the trial; the loop sees small messages only.
 """
 
+import math
 import platform
 import time
 import traceback
@@ -29,7 +30,8 @@ from trainer.training import State, train
 class Link:
     """What to train: a trial's plain configuration, up to `until` completed epochs.
 
-    Its replicates are those numbered from `first` on.
+    After `seconds` of training it ends with the epoch, so that the state can be saved. Its
+    replicates are those numbered from `first` on.
 
     `threads` is how many BLAS may use, `gpu` whether it trains on a graphics card: parts of the
     link, because the bits depend on them.
@@ -43,6 +45,7 @@ class Link:
     threads: int = 1
     gpu: bool = False
     first: int = 0
+    seconds: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,7 @@ def advance(link: Link, data: Data, state: State | None) -> tuple[Advanced | Rai
                 replicates=link.replicates,
                 first=link.first,
                 device=device,
+                seconds=link.seconds,
             )
     except Exception:
         return Raised(link.number, traceback.format_exc()), state

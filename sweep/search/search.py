@@ -32,8 +32,11 @@ class Search:
         running = [each for each in past if each.state is TrialState.RUNNING]
         self._again = deque(self._trial(each.number, each.params) for each in running)
         self._started = {each.number for each in running}
-        ended = [each.user_attrs[RECORD]["state"] for each in past if each.state.is_finished()]
+        records = [each.user_attrs[RECORD] for each in past if each.state.is_finished()]
+        ended = [each["state"] for each in records]
         self.counts = {state: ended.count(state.value) for state in State}
+        self._worker_seconds = sum(each["worker_seconds"] for each in records)
+        self._running = set(self._started)
         self.ladder = Ladder(study.maximize)
         for each in past:
             for epoch, value in each.intermediate_values.items():
@@ -46,8 +49,12 @@ class Search:
     def wanted(self) -> int:
         """How many trials must still be asked for to end with as many as the study wants.
 
-        A trial that the user stopped does not count.
+        A trial that the user stopped does not count. Once the trials that ended have used up
+        `search.worker_seconds`, only those that are on record as running must still end.
         """
+        budget = self._study.search.worker_seconds
+        if budget is not None and self._worker_seconds >= budget:
+            return len(self._running)
         done = sum(self.counts[each] for each in (State.COMPLETE, State.PRUNED, State.FAILED))
         return max(0, self._study.target - done)
 
@@ -83,6 +90,7 @@ class Search:
         """Puts a trial on record before anything is trained of it."""
         if trial.number not in self._started:
             self._storage.start(trial, self._distributions)
+        self._running.add(trial.number)
 
     def report(self, trial: Trial) -> None:
         """Hears the value of a trial at the rung that it has reached."""
@@ -92,6 +100,8 @@ class Search:
     def end(self, trial: Trial) -> None:
         """Hears that a trial has ended."""
         self._storage.end(trial)
+        self._running.discard(trial.number)
+        self._worker_seconds += trial.worker_seconds
         complete = trial.state is State.COMPLETE
         reports = {
             epoch: values[trial.number]

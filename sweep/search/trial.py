@@ -72,7 +72,10 @@ def after(state: State, event: Event) -> State:
 
 @dataclass
 class Trial:
-    """A trial as the loop sees it; `state` changes through `happens` alone."""
+    """A trial as the loop sees it; `state` changes through `happens` alone.
+
+    `worker_seconds` is what its links took on workers, of those that came back to this driver.
+    """
 
     number: int
     params: Mapping[str, Any]
@@ -83,6 +86,7 @@ class Trial:
     epoch: int = 0
     losses: int = 0
     unsaved: float = 0.0
+    worker_seconds: float = 0.0
     values: list[float] = field(default_factory=list)
     metrics: dict[str, list[float]] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
@@ -114,6 +118,7 @@ class Trial:
             "state": self.state.value,
             "reason": self.reason,
             "epoch": self.epoch,
+            "worker_seconds": self.worker_seconds,
             "value": self.value if self.values else None,
             "values": self.values,
             "metrics": self.metrics,

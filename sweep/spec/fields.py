@@ -120,6 +120,11 @@ class Search:
     timeout: float | None = setting(
         None, Optional(Real(0, open_low=True)), "seconds after which no new trial starts"
     )
+    worker_seconds: float | None = setting(
+        None,
+        Optional(Real(0, open_low=True)),
+        "of training on workers, over all runs of the study, after which no new trial starts",
+    )
     max_failures: int = setting(10, Integer(1), "failed trials after which a run gives up")
     reproducible: bool = setting(
         False, Flag(), "makes the study a function of its file, whatever the workers do"

@@ -292,4 +292,8 @@ def _contradictions(values: Mapping[str, Any], tree: Mapping[str, Any]) -> list[
     if folds is not None and values.get("replicates", folds) != folds:
         rule = f"must be data.folds ({folds}) or left out: each replicate is a fold"
         return [Problem("replicates", rule, values["replicates"])]
+    search = tree["search"]
+    if search["reproducible"] and search["worker_seconds"] is not None:
+        rule = "must be left out with search.reproducible: it depends on how fast workers are"
+        return [Problem("search.worker_seconds", rule, search["worker_seconds"])]
     return []

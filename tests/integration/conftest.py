@@ -55,16 +55,19 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 class Sweep:
     """`python -m sweep` in a workspace of its own."""
 
-    def __init__(self, workspace: Path, address: str | None) -> None:
+    def __init__(self, workspace: Path, address: str | None, **environment: str) -> None:
         self.workspace = workspace
         self._environment = {
             **os.environ,
             "SWEEP_WORKSPACE": str(workspace),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join(
+                [str(ROOT), *os.environ.get("PYTHONPATH", "").split(":")]
+            ),
         }
         self._environment.pop("MLFLOW_TRACKING_URI", None)
         if address is not None:
             self._environment["RAY_ADDRESS"] = address
+        self._environment |= environment
 
     def start(self, *arguments: object) -> "subprocess.Popen[str]":
         """Starts a command and returns at once."""

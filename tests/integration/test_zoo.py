@@ -7,8 +7,11 @@ import pytest
 from mlflow import MlflowClient
 
 from sweep import zoo
+from sweep.datasets import Datasets
+from sweep.spec.study import check
 from tests.integration.conftest import SMOKE, Sweep
-from trainer import checkpoint
+from trainer import checkpoint, pytorch, rules
+from trainer.config import Config
 from trainer.rules import ConfigError
 
 FIXED = (
@@ -59,3 +62,53 @@ def test_what_is_of_no_use(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "nan.npz", {"0.weight": np.full((1, 2, 2), np.nan)}, {})
     with pytest.raises(ConfigError, match=r"0.weight must hold finite numbers"):
         zoo.load(str(tmp_path / "nan.npz"), "")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "complaint"),
+    [
+        ({}, "but has no 0.weight"),
+        ({"1.weight": np.ones((1, 2, 2))}, "but has no 0.weight"),
+        ({"epoch": np.zeros(()), "parameters": np.zeros((2, 9))}, "alone, not 'epoch'"),
+        ({"0.weight": np.zeros(())}, r"0.weight must have at least one replicate, has shape \(\)"),
+        ({"0.weight": np.ones((1, 2, 2), bool)}, "0.weight must hold finite numbers"),
+    ],
+    ids=["empty", "upper", "state", "flat", "bool"],
+)
+def test_checkpoints_that_hold_no_model(
+    tmp_path: Path, arrays: dict[str, np.ndarray], complaint: str
+) -> None:
+    checkpoint.save(tmp_path / "a.npz", arrays, {})
+    with pytest.raises(ConfigError, match=rf"model.start_from.source: .*a.npz: .*{complaint}"):
+        zoo.load(str(tmp_path / "a.npz"), "")
+
+
+@pytest.mark.parametrize("freeze", [0, 1])
+def test_frozen_layers_see_features_as_they_learnt_them(tmp_path: Path, freeze: int) -> None:
+    file = tmp_path / "a.npz"
+    arrays = {"0.weight": np.ones((1, 64, 5)), "0.bias": np.ones((1, 5))}
+    arrays |= {"1.weight": np.ones((1, 5, 10)), "1.bias": np.ones((1, 10))}
+    checkpoint.save(file, arrays, {"config": {"data": {"preprocess": "minmax"}}})
+
+    def datasets(preprocess: str) -> Datasets:
+        model = {"hidden": [5], "start_from": {"source": str(file), "freeze": freeze}}
+        data = {"source": "digits", "preprocess": preprocess}
+        return Datasets(check({"name": "a", "question": "b?", "data": data, "model": model}))
+
+    datasets("minmax")
+    if not freeze:
+        datasets("standardize")
+        return
+    rule = r"data.preprocess: must be .*minmax.* as for .*a.npz, whose layers are frozen"
+    with pytest.raises(ConfigError, match=rf"{rule}, got 'standardize'"):
+        datasets("standardize")
+
+
+def test_weights_from_pytorch_can_be_a_source(tmp_path: Path) -> None:
+    config = rules.check(Config, {"model": {"hidden": [3]}})
+    given = np.random.default_rng(0).standard_normal((3, 4))
+    arrays = {"fc1.weight": given, "fc1.bias": np.ones(3), "fc2.weight": np.ones((2, 3))}
+    np.savez(tmp_path / "net.npz", allow_pickle=False, **arrays)
+    checkpoint.save(tmp_path / "source.npz", pytorch.load(tmp_path / "net.npz", config), {})
+    found = zoo.load(str(tmp_path / "source.npz"), "").weights
+    np.testing.assert_array_equal(found["0.weight"][0], given.T.astype(np.float32))

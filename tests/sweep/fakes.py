@@ -42,6 +42,7 @@ class FakeSearch:
     def __init__(self, calls: list[Call], study: Study, points: int) -> None:
         self._calls = calls
         self._target = study.target
+        self._budget = study.search.worker_seconds
         self._points = points
         self.upcoming = 0
         self.ladder = Ladder(study.maximize)
@@ -50,6 +51,10 @@ class FakeSearch:
 
     @property
     def wanted(self) -> int:
+        spent = (each.worker_seconds for each in self.trials if each.ended)
+        if self._budget is not None and sum(spent) >= self._budget:
+            started = [number for call, number in self._calls if call == "start"]
+            return sum(not self.trials[number].ended for number in started)
         done = sum(self.counts[each] for each in (State.COMPLETE, State.PRUNED, State.FAILED))
         return self._target - done
 

@@ -90,6 +90,7 @@ def test_an_empty_workspace_has_no_studies(call: Call) -> None:
     "arguments",
     [
         ("show", "nothing"),
+        ("advise", "nothing"),
         ("best", "nothing"),
         ("resume", "nothing"),
         ("ui", "nothing"),

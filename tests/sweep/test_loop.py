@@ -385,6 +385,21 @@ def test_no_trial_starts_after_the_time_limit() -> None:
     assert not sweep.standings[-1].stopping
 
 
+def test_no_trial_starts_after_the_budget_of_worker_seconds() -> None:
+    sweep = Sweep(
+        trials=100, slots=2, pruner=Asha(3, 1), seconds=lambda link: 5.0, worker_seconds=9
+    ).run()
+    # A link brings a second of training, whatever the clock says, and a trial has three: those
+    # that ran when the third ended finish, and the one that was asked for ahead never starts.
+    spent = [sweep.search.trials[number].worker_seconds for number in sweep.records.endings]
+    assert spent == [3.0] * len(spent)
+    assert len(sweep.of("ask")) > len(spent)
+    ended = [index for index, (call, _) in enumerate(sweep.calls) if call == "end"]
+    assert "start" not in {call for call, _ in sweep.calls[ended[2] :]}
+    assert 3 <= len(spent) <= 5
+    assert sweep.states() == [State.COMPLETE] * len(spent)
+
+
 def test_a_design_that_is_exhausted_ends_the_sweep() -> None:
     sweep = Sweep(trials=100, points=7).run()
     assert sweep.states() == [State.COMPLETE] * 7
@@ -427,6 +442,32 @@ def test_a_lost_state_is_made_up_for_by_the_saved_one() -> None:
     sweep.run()
     assert int(sweep.runner.adopted[1]["epoch"]) == 1
     assert [link.until for link in sweep.runner.links if link.number == 1] == [1, 3, 3, 9]
+
+
+def test_links_cut_by_time_save_their_state_and_decide_nothing() -> None:
+    """A rung is reached in parts: each is saved; what is told and pruned stays at the rungs."""
+    epochs = iter([2, 5, 9])
+
+    def respond(link: Link) -> Outcome:
+        part = replace(link, until=next(epochs))
+        return replace(advanced(part), finished=part.until == 9)
+
+    sweep = Sweep(respond, trials=1, slots=1, study={"checkpoint": {"seconds": 1}}).run()
+    assert sweep.states() == [State.COMPLETE]
+    assert [link.until for link in sweep.runner.links] == [9, 9, 9]
+    assert {link.seconds for link in sweep.runner.links} == {1}
+    assert sweep.calls.count(("report", 0)) == 1
+    assert sweep.calls.count(("state", 0)) == 3  # two parts saved, and the end's weights
+
+
+def test_parts_of_a_link_share_its_time_limit() -> None:
+    sweep = Sweep(
+        lambda link: replace(advanced(link), epoch=1, finished=False),
+        trials=1,
+        slots=1,
+        study={"resources": {"timeout": 5}, "search": {"max_failures": 1}},
+    ).run()
+    assert sweep.records.endings[0][:2] == (State.FAILED, "timed out")
 
 
 def test_a_link_that_takes_too_long_fails_its_trial_alone() -> None:

@@ -71,6 +71,28 @@ def run(search: Search, event: Event, value: float = 0.5) -> Trial:
     return trial
 
 
+def test_a_budget_of_worker_seconds_holds_over_all_runs(
+    tmp_path: Path, make_study: MakeStudy
+) -> None:
+    folder = Folder(tmp_path, make_study(**SPACE, search={"trials": 6, "worker_seconds": 10}))
+    search = folder.search()
+    for seconds in (4.0, 5.0):
+        trial = start(search)
+        trial.worker_seconds = seconds
+        end(search, trial, Event.PRUNE)
+        assert search.wanted == 6 - trial.number - 1
+    left, trial = start(search), start(search)
+    trial.worker_seconds = 1.0
+    end(search, trial, Event.FINISH)
+    assert search.wanted == 1  # the one that runs
+    again = folder.search()  # after the death of the driver
+    assert again.wanted == 1
+    trial = start(again)
+    assert trial.number == left.number
+    end(again, trial, Event.FINISH)
+    assert (again.wanted, folder.search().wanted) == (0, 0)
+
+
 def test_as_many_trials_are_wanted_as_the_study_says(folder: Folder) -> None:
     search = folder.search()
     assert search.wanted == 6

@@ -276,6 +276,11 @@ def test_a_sampler_whose_package_is_missing(
         ({"search": {"sampler": "tpee"}}, "search.sampler: must be one of tpe, random, grid,"),
         ({"search": {"pruner": {"asha": {"reduction": 1}}}}, "search.pruner.asha.reduction: must"),
         ({"search": {"timeout": 0}}, "search.timeout: must be above 0, got 0"),
+        ({"search": {"worker_seconds": 0}}, "search.worker_seconds: must be above 0, got 0"),
+        (
+            {"search": {"worker_seconds": 60, "reproducible": True}},
+            "search.worker_seconds: must be left out with search.reproducible: it depends on how",
+        ),
         ({"objective": {"metric": "accuracy"}}, "objective.metric: must be one of val_accuracy"),
         ({"objective": {"direction": "up"}}, "objective.direction: must be one of maximize"),
         ({"resources": {"cpu": 0}}, "resources.cpu: must be at least 0.0001, got 0"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.workspace import StudyInUse, UnknownStudy, Workspace, workspace
+from sweep.workspace import StudyInUse, UnknownStudy, Workspace, database, workspace
 from trainer.rules import ConfigError
 
 HOLDER = """
@@ -180,3 +180,26 @@ def test_an_earlier_holder_is_not_blamed(tmp_path: Path) -> None:
         found = (folder.path / "driver.lock").read_text()
         assert f'"pid": {child.pid}' in found
         assert "x" not in found
+
+
+def test_an_address_of_a_database_holds_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWEEP_STORAGE", "postgresql://sweep@localhost/studies")
+    assert database() == "postgresql://sweep@localhost/studies"
+    monkeypatch.setenv("SWEEP_STORAGE", "postgresql://sweep:secret@localhost/studies")
+    with pytest.raises(ConfigError, match="must hold no password") as raised:
+        database()
+    assert "secret" not in str(raised.value)
+
+
+def test_a_study_stays_where_its_trials_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SWEEP_STORAGE", raising=False)
+    old, new = Workspace(tmp_path).study("old"), Workspace(tmp_path).study("new")
+    old.create("name: old\n")
+    monkeypatch.setenv("SWEEP_STORAGE", "postgresql://sweep@localhost/studies")
+    old.create("name: old\n")
+    new.create("name: new\n")
+    monkeypatch.delenv("SWEEP_STORAGE")
+    assert old.storage == old.trials
+    assert new.storage == "postgresql://sweep@localhost/studies"

@@ -230,6 +230,28 @@ class TestFolds:
         assert together.metrics["train_loss"][1] == alone.metrics["train_loss"][1]
 
 
+@pytest.mark.parametrize("cache", [1, 10**9])
+def test_a_cut_by_time_changes_no_bit(
+    data: Data, monkeypatch: pytest.MonkeyPatch, cache: int
+) -> None:
+    """Whether the replicates train together or one after the other."""
+    monkeypatch.setattr("trainer.training.CACHE", cache)
+    one = config(epochs=4)
+    whole = train(one, data, None, 4, seed=1, replicates=3)
+    state = None
+    reached: list[int] = []
+    while not reached or reached[-1] < 4:
+        cut = train(one, data, state, 4, seed=1, replicates=3, seconds=0)
+        assert len(cut.history["val_loss"]) == 1
+        assert np.isfinite(cut.history["val_loss"]).all()
+        state = cut.state
+        reached.append(cut.epoch)
+    assert reached == [1, 2, 3, 4]
+    for name, array in whole.state.items():
+        if not name.startswith("seconds."):
+            np.testing.assert_array_equal(cut.state[name], array, err_msg=name)
+
+
 def test_batch_norm_needs_two_rows() -> None:
     made = fold()
     one = Fold(made.x_train[:1], made.y_train[:1], made.x_val, made.y_val)

@@ -90,6 +90,21 @@ def test_the_rest_is_trained_on_what_frozen_layers_give(precision: str) -> None:
     )
 
 
+@pytest.mark.parametrize("model", [MLP, CNN], ids=["mlp", "cnn"])
+@pytest.mark.parametrize("frozen", [1, 2])
+def test_frozen_outputs_cached_or_made_anew_give_the_same_bits(
+    model: dict[str, Any], frozen: int
+) -> None:
+    cfg = config(model | start(freeze=frozen) | {"batch_norm": "before"}, epochs=4)
+    data = made(model | {"batch_norm": "before"})
+    cached = train(cfg, data, None, 4, seed=2, replicates=2).state
+    anew: State | None = None
+    for epoch in range(1, 5):  # each call applies the frozen layers once more
+        anew = train(cfg, data, anew, epoch, seed=2, replicates=2).state
+    assert anew is not None
+    assert_same(anew, cached)
+
+
 def test_fewer_layers_can_be_kept_and_others_put_on_top() -> None:
     data = made(MLP)
     cfg = config({"hidden": [7, 9, 9, 2]} | start(keep=1), epochs=1)
