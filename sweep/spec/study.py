@@ -292,8 +292,15 @@ def _contradictions(values: Mapping[str, Any], tree: Mapping[str, Any]) -> list[
     if folds is not None and values.get("replicates", folds) != folds:
         rule = f"must be data.folds ({folds}) or left out: each replicate is a fold"
         return [Problem("replicates", rule, values["replicates"])]
-    search = tree["search"]
-    if search["reproducible"] and search["worker_seconds"] is not None:
-        rule = "must be left out with search.reproducible: it depends on how fast workers are"
-        return [Problem("search.worker_seconds", rule, search["worker_seconds"])]
-    return []
+    return list(_timed(tree)) if tree["search"]["reproducible"] else []
+
+
+def _timed(tree: Mapping[str, Any]) -> Iterator[Problem]:
+    """What of a study depends on how fast its workers are."""
+    why = "with search.reproducible: it depends on how fast workers are"
+    for budget in ("timeout", "worker_seconds"):
+        if tree["search"][budget] is not None:
+            yield Problem(f"search.{budget}", f"must be left out {why}", tree["search"][budget])
+    metric = tree["objective"]["metric"]
+    if metric.endswith("_seconds"):
+        yield Problem("objective.metric", f"must not be a time {why}", metric)

@@ -281,6 +281,14 @@ def test_a_sampler_whose_package_is_missing(
             {"search": {"worker_seconds": 60, "reproducible": True}},
             "search.worker_seconds: must be left out with search.reproducible: it depends on how",
         ),
+        (
+            {"search": {"timeout": 60, "reproducible": True}},
+            "search.timeout: must be left out with search.reproducible",
+        ),
+        (
+            {"objective": {"metric": "predict_seconds"}, "search": {"reproducible": True}},
+            "objective.metric: must not be a time with search.reproducible",
+        ),
         ({"objective": {"metric": "accuracy"}}, "objective.metric: must be one of val_accuracy"),
         ({"objective": {"direction": "up"}}, "objective.direction: must be one of maximize"),
         ({"resources": {"cpu": 0}}, "resources.cpu: must be at least 0.0001, got 0"),
