@@ -117,7 +117,7 @@ def read(folder: StudyFolder) -> Results:
             runs, experiment = outbox.run_ids(), outbox.fact("experiment_id")
     driven = folder.in_use()
     trials = [_trial(each, runs.get(each.number), driven=driven) for each in frozen]
-    state = "running" if driven else _state(study, trials)
+    state = "running" if driven else _state(study, trials, frozen)
     return Results(study, state, trials, notes.get(TEST, []), experiment)
 
 
@@ -145,11 +145,20 @@ def _trial(frozen: FrozenTrial, run: str | None, *, driven: bool) -> TrialResult
     )
 
 
-def _state(study: Study, trials: Sequence[TrialResult]) -> str:
+def _state(study: Study, trials: Sequence[TrialResult], frozen: Sequence[FrozenTrial]) -> str:
     done = sum(each.state in ("complete", "pruned", "failed") for each in trials)
-    if done < study.target:
+    if done < study.target and not _spent(study, frozen):
         return "interrupted"
     return "finished" if any(each.state == "complete" for each in trials) else "failed"
+
+
+def _spent(study: Study, frozen: Sequence[FrozenTrial]) -> bool:
+    """Whether every trial has ended and together they have used up `search.worker_seconds`."""
+    budget = study.search.worker_seconds
+    if budget is None or not all(each.state.is_finished() for each in frozen):
+        return False
+    spent: float = sum(each.user_attrs[RECORD]["worker_seconds"] for each in frozen)
+    return spent >= budget
 
 
 def finite(value: float | None) -> float | None:

@@ -195,6 +195,19 @@ def test_a_study_whose_driver_died_while_it_made_the_storage(
     assert read(folder).trials == []
 
 
+def test_a_study_that_used_up_its_budget_is_finished(tmp_path: Path, make_study: MakeStudy) -> None:
+    space = {"model": {"dropout": {"low": 0, "high": 0.9}}}
+    written = Written(tmp_path, make_study(**space, search={"trials": 6, "worker_seconds": 5}))
+    for seconds, state in ((4.0, "interrupted"), (2.0, "finished")):
+        trial = written.start()
+        trial.epoch, trial.values, trial.worker_seconds = 27, [0.5], seconds
+        trial.happens(Event.FINISH)
+        written.storage.end(trial)
+        assert written.read().state == state
+    written.start()
+    assert written.read().state == "interrupted"  # it must still end
+
+
 def test_the_state_of_a_study(written: Written) -> None:
     with written.folder.held():
         assert written.read().state == "running"
