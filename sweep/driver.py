@@ -143,8 +143,12 @@ def _another_look(study: Study) -> Study | None:
 
 def _undecided(finished: Finished) -> bool:
     """Whether all trials are there and a claim is still open."""
-    whole = finished.results.state == "finished" and not finished.interrupted
-    return whole and any(each.open for each in findings(finished.results))
+    results = finished.results
+    ended = sum(results.counts[state] for state in ("complete", "pruned", "failed"))
+    whole = results.state == "finished" and ended >= results.study.target  # no budget came between
+    return (
+        whole and not finished.interrupted and any(each.open for each in findings(finished.results))
+    )
 
 
 def _extended(study: Study, trials: str) -> Study:
