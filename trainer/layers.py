@@ -3,16 +3,16 @@
 A layer is a frozen description; its arrays and buffers belong to the tape.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from trainer.activations import ACTIVATIONS, pieces
-from trainer.arrays import Array
+from trainer.arrays import Array, Memory
 from trainer.initialisers import INITIALISERS, Fan
 from trainer.rules import Technique
-from trainer.tape import Backward, Tape
+from trainer.tape import Backward, Tape, Variable
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,31 @@ class Layer:
     learned: Mapping[str, Start] = field(default_factory=dict)
     statistics: Mapping[str, Start] = field(default_factory=dict)
     random: int = 0
+
+
+def applied(layers: Sequence[Layer], arrays: Mapping[str, Array], x: Array, rows: int) -> Array:
+    """What layers make of x (n, D) in prediction, `rows` rows at a time.
+
+    Args:
+        layers: one on top of the other.
+        arrays: what they have learned and their running statistics, (1, …) by name.
+        x: of the arrays' type, or to be brought to it.
+        rows: how many are in memory at once; the bits depend on it.
+
+    Returns:
+        (n, …).
+    """
+    variables = {name: Variable(array, array) for name, array in arrays.items()}
+    dtype = next(iter(arrays.values())).dtype
+    memory, parts = Memory(), []
+    for start in range(0, len(x), rows):
+        tape = Tape(memory, variables=variables, running=arrays, training=False)
+        given = np.asarray(x[None, start : start + rows], dtype)
+        for layer in layers:
+            given, _ = layer.write(tape, given)
+        tape.run()
+        parts.append(given[0].copy())
+    return np.concatenate(parts)
 
 
 def constant(shape: tuple[int, ...], value: float) -> Start:

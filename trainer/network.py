@@ -119,7 +119,7 @@ def above(
 def below(model: Model, *, inputs: int, image: Image | None = None) -> Network:
     """The frozen layers of a net alone, without the scores; arguments as for `network`."""
     layers = _hidden(model, inputs, image, range(model.frozen))
-    return Network(tuple(layers), inputs, 0)
+    return Network(tuple(layers), inputs, 0, _most(model, image, 0))
 
 
 def _written(
@@ -145,11 +145,17 @@ def _written(
     )
     if binary:
         layers.append(against_zero())
-    most = 0
-    if image is not None and lowest < len(model.channels):
-        sizes = [each.channels * each.pixels for each in images(model, image)]
-        most = max(sizes) * pieces(model.activation)
-    return Network(tuple(layers), _width(model, inputs, image, lowest), classes, most)
+    width, most = _width(model, inputs, image, lowest), _most(model, image, lowest)
+    return Network(tuple(layers), width, classes, most)
+
+
+def _most(model: Model, image: Image | None, lowest: int) -> int:
+    """The numbers of an image where it is largest, if convolutions are among the layers."""
+    if image is None or lowest >= len(model.channels):
+        return 0
+    return max(each.channels * each.pixels for each in images(model, image)) * pieces(
+        model.activation
+    )
 
 
 def _width(model: Model, inputs: int, image: Image | None, block: int) -> int:

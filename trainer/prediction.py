@@ -48,9 +48,9 @@ class Evaluation:
         memory, kept = Memory(device or np), Memory(device or np)
         self._y, self._replicates = y, len(next(iter(weights.values())))
         self._blocks: list[tuple[Tape, Array, Array, Array, Array]] = []
-        at_once = _rows(net)
-        for start in range(0, x.shape[1], at_once):
-            block, labels = x[:, start : start + at_once], y[:, start : start + at_once]
+        size = at_once(net)
+        for start in range(0, x.shape[1], size):
+            block, labels = x[:, start : start + size], y[:, start : start + size]
             tape = _tape(memory, weights)
             scores, _ = net.write(tape, block)
             rows = block.shape[1]
@@ -99,12 +99,12 @@ def predict_proba(config: Config, weights: Mapping[str, Array], x: Array) -> Arr
     """Class probabilities (R, n, K) for the rows of x (n, D)."""
     net = _network(config, weights)
     x = np.asarray(x, dtype=weights["0.weight"].dtype)
-    memory, kept, at_once = Memory(), Memory(), _rows(net)
+    memory, kept, size = Memory(), Memory(), at_once(net)
     parts: list[Array] = []
     with np.errstate(all="ignore"):
-        for start in range(0, len(x), at_once):
+        for start in range(0, len(x), size):
             tape = _tape(memory, weights)
-            scores, _ = net.write(tape, x[None, start : start + at_once])
+            scores, _ = net.write(tape, x[None, start : start + size])
             shifted = kept.get(0, scores.shape, tape.dtype)
             sums = kept.get(1, (tape.replicates, 1, scores.shape[2]), tape.dtype)
             odds = softmax(tape, scores, shifted, sums)
@@ -133,7 +133,8 @@ def _network(config: Config, weights: Mapping[str, Array]) -> Network:
     )
 
 
-def _rows(net: Network) -> int:
+def at_once(net: Network) -> int:
+    """How many rows are predicted at once: fewer of large images."""
     return max(1, min(ROWS, NUMBERS // net.most)) if net.most else ROWS
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainer.arrays import Array, Memory
-from trainer.layers import activate, dense
+from trainer.layers import activate, applied, dense
 from trainer.rules import Integer, Real, Setting, Technique
 from trainer.tape import Tape, Variable
 
@@ -19,6 +19,9 @@ COMMON = {
     "epochs": Setting(5, Integer(1, 1_000_000), "passes over the training rows for each layer"),
     "batch_size": Setting(64, Integer(1), "rows in a mini-batch"),
 }
+
+ROWS = 512
+"""Rows that a pretrained layer is applied to at once."""
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 """Of Adam (Kingma and Ba 2015)."""
@@ -162,9 +165,8 @@ def sigmoid(z: Array) -> Array:
     return odds
 
 
-def _through(hidden: Hidden, layer: Layer, x: Array, at_once: int = 512) -> Array:
+def _through(hidden: Hidden, layer: Layer, x: Array) -> Array:
     """The rows after the layer."""
-    variables = {f"0.{name}": Variable(array[None], array[None]) for name, array in layer.items()}
     linear = dense(
         "0",
         x.shape[1],
@@ -173,14 +175,8 @@ def _through(hidden: Hidden, layer: Layer, x: Array, at_once: int = 512) -> Arra
         activation=hidden.activation,
         bias="bias" in layer,
     )
-    memory, parts = Memory(), []
-    for start in range(0, len(x), at_once):
-        tape = Tape(memory, variables=variables, running={}, training=False)
-        z, _ = linear.write(tape, x[None, start : start + at_once])
-        active, _ = activate("0", hidden.activation, hidden.units).write(tape, z)
-        tape.run()
-        parts.append(active[0].copy())
-    return np.concatenate(parts)
+    layers = [linear, activate("0", hidden.activation, hidden.units)]
+    return applied(layers, {f"0.{name}": array[None] for name, array in layer.items()}, x, ROWS)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from trainer.pretraining import Hidden, pretrain
 from trainer.rules import ConfigError, Problem
 from trainer.schedules import factors, follow, plateau
 from trainer.streams import Purpose, generator
-from trainer.transfer import FROZEN, mapped
+from trainer.transfer import FROZEN, learnt_before, mapped
 from trainer.transfer import arrays as transferred
 from trainer.transfer import misfits as transfer_misfits
 
@@ -284,7 +284,8 @@ class _Run:
         state["epoch"] = np.array(epoch)
         done = epoch - self._first
         metrics = {name: state[f"metrics.{name}"].copy() for name in METRICS}
-        metrics["parameters"] = np.full(self._replicates, float(state["parameters"].shape[1]))
+        learnt = state["parameters"].shape[1] + learnt_before(_frozen(state))
+        metrics["parameters"] = np.full(self._replicates, float(learnt))
         metrics |= {f"{name}_seconds": state[f"seconds.{name}"].copy() for name in SECONDS}
         all_stopped = all(self._stopped(each) for each in range(self._replicates))
         finished = (

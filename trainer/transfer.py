@@ -10,16 +10,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from trainer.arrays import Array, Memory
+from trainer.arrays import Array
 from trainer.config import Config, Model
 from trainer.convolution import Image
 from trainer.data import Data, Fold
+from trainer.layers import applied
 from trainer.network import Network, below, images, network
+from trainer.prediction import at_once
 from trainer.rules import Problem
-from trainer.tape import Tape, Variable
-
-ROWS = 512
-"""Rows that frozen layers are applied to at once, so that bits depend on nothing else."""
 
 FROZEN = "frozen."
 """Before the names of frozen arrays in a state."""
@@ -95,19 +93,15 @@ def mapped(data: Data, config: Config, frozen: Mapping[str, Array]) -> Data:
 
 def _through(net: Network, frozen: Mapping[str, Array], x: Array, image: Image | None) -> Array:
     """Rows (n, D) after the layers; those of an `image` channel by channel."""
-    variables = {name: Variable(array, array) for name, array in frozen.items()}
-    memory, parts = Memory(), []
-    dtype = next(iter(frozen.values())).dtype
     with np.errstate(all="ignore"):
-        for start in range(0, len(x), ROWS):
-            tape = Tape(memory, variables=variables, running=frozen, training=False)
-            rows = np.asarray(x[None, start : start + ROWS], dtype)
-            for layer in net.layers:
-                rows, _ = layer.write(tape, rows)
-            tape.run()
-            part = rows[0]
-            if image is not None:
-                shape = (len(part), image.height, image.width, image.channels)
-                part = part.reshape(shape).transpose(0, 3, 1, 2).reshape(len(part), -1)
-            parts.append(part.copy())
-    return np.concatenate(parts)
+        found = applied(net.layers, frozen, x, at_once(net))
+    if image is None:
+        return found
+    pixels = found.reshape(len(found), image.height, image.width, image.channels)
+    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)).reshape(len(found), -1)
+
+
+def learnt_before(frozen: Mapping[str, Array]) -> int:
+    """How many parameters frozen arrays hold: all but the running statistics."""
+    learnt = [array for name, array in frozen.items() if not name.endswith((".mean", ".variance"))]
+    return sum(array.size for array in learnt)

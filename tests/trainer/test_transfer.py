@@ -1,5 +1,6 @@
 """Nets that start from another: what is taken over, what stays as it is, what can't be."""
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -148,3 +149,13 @@ def test_folds_are_mapped_each() -> None:
             cfg, replace(data, folds=(folds[each],)), None, 2, seed=0, replicates=1, first=each
         )
         np.testing.assert_array_equal(alone.state["parameters"][0], both.state["parameters"][each])
+
+
+@pytest.mark.parametrize("frozen", [0, 2])
+def test_frozen_parameters_count(frozen: int) -> None:
+    model = MLP | {"batch_norm": "after"}
+    cfg = config(model | start(freeze=frozen), epochs=1)
+    progress = train(cfg, made(model), None, 1, seed=0, replicates=2)
+    widths = [FEATURES, 7, 5, 4]
+    hidden = sum((n + 3) * m for n, m in itertools.pairwise(widths))  # with b, γ, β
+    assert progress.metrics["parameters"].tolist() == [hidden + (4 + 1) * 3] * 2
