@@ -20,7 +20,8 @@ from trainer.dataset import Dataset
 from trainer.prediction import evaluate
 from trainer.rules import Technique, check
 from trainer.sources import load
-from trainer.training import train, weights
+from trainer.state import weights
+from trainer.training import train
 
 REPLICATES = 5
 ERROR = 0.11

@@ -23,7 +23,7 @@ from sweep.search.storage import Storage
 from sweep.spec import space
 from sweep.spec.study import Study, check
 from trainer.arrays import Array
-from trainer.training import State
+from trainer.state import State
 
 BLOCK = 250
 """How many trials a figure is the mean of."""

@@ -21,7 +21,7 @@ from sweep.search.search import Search
 from sweep.search.storage import RECORD, Storage
 from sweep.search.trial import Trial
 from sweep.spec.study import check
-from trainer.training import State
+from trainer.state import State
 
 POLL_SECONDS = 0.05
 NAME = "digits"

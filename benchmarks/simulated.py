@@ -20,7 +20,7 @@ from sweep.scheduling.loop import Loop
 from sweep.scheduling.runner import Advanced, Link, Outcome
 from sweep.search.search import Search
 from sweep.search.storage import Storage
-from trainer.training import State
+from trainer.state import State
 
 
 class Simulated:

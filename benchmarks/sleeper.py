@@ -6,7 +6,7 @@ import numpy as np
 
 from sweep.scheduling.runner import Advanced, Link
 from trainer.data import Data
-from trainer.training import State
+from trainer.state import State
 
 SECONDS = 1.0
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from trainer.arrays import Array
 from trainer.config import Config
 from trainer.preprocessing import Fitted
-from trainer.training import State, weights
+from trainer.state import State, weights
 
 PREPROCESSING = "preprocessing."
 """Before the names of the preprocessing arrays, by fold: `preprocessing.0.shift`."""

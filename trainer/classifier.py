@@ -35,7 +35,8 @@ from trainer.rules import (
     setting,
     settings,
 )
-from trainer.training import train, weights
+from trainer.state import weights
+from trainer.training import train
 
 
 @section

@@ -30,7 +30,7 @@ def fold(config: Config, weights: Mapping[str, Array]) -> tuple[Config, dict[str
 
     Args:
         config: of the trained net.
-        weights: by name, as `training.weights` gives them.
+        weights: by name, as `state.weights` gives them.
     """
     model = config.model
     if model.channels and model.batch_norm.name == "after":

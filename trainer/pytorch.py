@@ -25,7 +25,7 @@ class StateDictError(ValueError):
 
 
 def load(path: str | os.PathLike[str], config: Config) -> dict[str, Array]:
-    """The weights of a net of `Linear` and `BatchNorm1d`, as `training.weights` gives them.
+    """The weights of a net of `Linear` and `BatchNorm1d`, as `state.weights` gives them.
 
     The layers are in the order of their names, numbers by value (`fc2` before `fc10`); batch norms
     count apart. A bias below batch norm, which is redundant here, goes into the running mean.

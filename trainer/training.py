@@ -8,39 +8,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer import pairs
 from trainer.arrays import Array
 from trainer.config import Config, conflicts, elsewhere
-from trainer.convolution import Image
 from trainer.data import Data
 from trainer.device import Device
 from trainer.group import Group, Rows
 from trainer.health import Health, settled
-from trainer.network import Layout, Network, above, images
-from trainer.optimisers import OPTIMISERS, slots
+from trainer.network import Network, above, images
+from trainer.optimisers import OPTIMISERS
 from trainer.prediction import Evaluation, stacked
-from trainer.pretraining import Hidden, pretrain
 from trainer.rules import ConfigError, Problem
-from trainer.schedules import factors, follow, plateau
-from trainer.streams import Purpose, generator
-from trainer.transfer import FROZEN, learnt_before, mapped
-from trainer.transfer import arrays as transferred
+from trainer.schedules import factors, follow
+from trainer.state import METRICS, SECONDS, State, begun, frozen
+from trainer.transfer import learnt_before, mapped
 from trainer.transfer import misfits as transfer_misfits
-
-State = dict[str, Array]
-"""Plain arrays, all with the replicate axis R first but for two:
-
-`epoch` (): epochs completed; `sizes` (2,): input features and classes, with convolutions (5,): then
-channels, height and width of an image; `frozen.…` (1, …): layers that stay as they are;
-`parameters` (R, P), `running` (R, S) and the optimiser's slots (R, P), flat as in `Layout`;
-`metrics.…` (R,): the values of the trial if it ended here; `seconds.…` (R,): what it took;
-on a plateau `plateau.factor`, `.best` and `.waited` (R,), see `schedules`;
-under early stopping also `stopped` (R,): the epoch of the stop or 0, `waited` (R,): epochs since
-the best, and `best.parameters`, `best.running`.
-"""
-
-METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
-SECONDS = ("epoch", "predict")
 
 CACHE = 4 << 20
 """Bytes of parameters, gradients and moments that replicates trained together may have.
@@ -118,11 +99,11 @@ def train(
         image=data.image,
     )
     if state is None:
-        state = _start(config, net, data, seed=seed, replicates=range(first, first + replicates))
+        state = begun(config, net, data, seed=seed, replicates=range(first, first + replicates))
     else:
         state = {name: np.array(array) for name, array in state.items()}
     if config.model.frozen:
-        data = mapped(data, config, _frozen(state))
+        data = mapped(data, config, frozen(state))
     until = min(until, config.training.epochs)
     run = _Run(config, net, data, state, until, (seed, first), device, seconds)
     # a loss that overflows is a result: `diverged`
@@ -152,96 +133,6 @@ def misfits(config: Config, data: Data) -> list[Problem]:
                 found.append(Problem("model.architecture.cnn", rule))
                 break
     return found or list(transfer_misfits(config, data))
-
-
-def weights(config: Config, state: State) -> dict[str, Array]:
-    """What prediction needs, by name and with the replicate axis first: `0.weight`, `0.bias`, ….
-
-    Under early stopping the best weights of each replicate. With convolutions also `image` (R, 3),
-    the shape of the features.
-    """
-    inputs, classes, *shape = (int(size) for size in state["sizes"])
-    binary, image = config.training.binary, Image(*shape) if shape else None
-    net = above(config.model, inputs=inputs, classes=classes, binary=binary, image=image)
-    prefix = "best." if config.training.early_stopping else ""
-    parameters = Layout(net.learned).views(state[f"{prefix}parameters"])
-    found = parameters | Layout(net.statistics).views(state[f"{prefix}running"])
-    count = len(state["parameters"])
-    found |= {name: np.repeat(array, count, axis=0) for name, array in _frozen(state).items()}
-    if image is not None:
-        found["image"] = np.tile(np.array(image), (count, 1))
-    return found
-
-
-def _frozen(state: State) -> dict[str, Array]:
-    """The arrays (1, …) of layers that stay as they are."""
-    return {
-        name.removeprefix(FROZEN): array for name, array in state.items() if name.startswith(FROZEN)
-    }
-
-
-def _start(config: Config, net: Network, data: Data, *, seed: int, replicates: range) -> State:
-    dtype = np.dtype(config.training.precision.name)
-    streams = [generator(seed=seed, purpose=Purpose.INIT, replicate=each) for each in replicates]
-    count = len(replicates)
-    inputs, image = data.folds[0].x_train.shape[1], data.image if config.model.channels else None
-    state = {
-        "epoch": np.zeros((), np.int64),
-        "sizes": np.array([inputs, net.classes, *(image or ())]),
-        "parameters": Layout(net.learned).draw(streams, dtype),
-        "running": Layout(net.statistics).draw(streams, dtype),
-    }
-    if config.model.start_from is not None:
-        known = Layout(net.learned).views(state["parameters"])
-        known |= Layout(net.statistics).views(state["running"])
-        for name, array in transferred(data, config, layers=config.model.kept).items():
-            if name in known:
-                known[name][...] = array
-            else:
-                state[f"{FROZEN}{name}"] = array
-    if config.model.pretrain.name != "none":
-        _pretrain(config, Layout(net.learned).views(state["parameters"]), data, seed, replicates)
-    training, weights = config.training, Layout(net.weights).size
-    state |= slots(training.optimizer, training.learning_rate, state["parameters"], weights)
-    state |= plateau(training.schedule, count)
-    state |= {f"metrics.{name}": np.full(count, np.nan) for name in METRICS}
-    state |= {f"seconds.{name}": np.full(count, np.nan) for name in SECONDS}
-    if config.training.early_stopping:
-        state["stopped"] = np.zeros(count, np.int64)
-        state["waited"] = np.zeros(count, np.int64)
-        state["best.parameters"] = state["parameters"].copy()
-        state["best.running"] = state["running"].copy()
-    return state
-
-
-def _pretrain(
-    config: Config, views: dict[str, Array], data: Data, seed: int, replicates: range
-) -> None:
-    """Moves the hidden layers' first weights in place, replicate by replicate."""
-    model = config.model
-    dtype = np.dtype(config.training.precision.name)
-    hidden = [Hidden(units, model.init, model.activation) for units in model.hidden]
-    for place, replicate in enumerate(replicates):
-        fold = data.fold(place)
-        rows = np.asarray(fold.x_train, dtype)
-        layers = [
-            {
-                name.removeprefix(f"{index}."): array[place]
-                for name, array in views.items()
-                if name.startswith(f"{index}.") and not name.endswith((".gamma", ".beta"))
-            }
-            for index in range(len(hidden))
-        ]
-        streams = [
-            generator(seed=seed, purpose=Purpose.PRETRAINING, replicate=replicate, epoch=index)
-            for index in range(len(hidden))
-        ]
-        with np.errstate(all="ignore"):
-            if model.pretrain.name == "pairs":
-                pairs.pretrain(model.pretrain, hidden, layers, rows, fold.y_train, streams[0])
-                continue
-            for each, layer, stream in zip(hidden, layers, streams, strict=True):
-                rows = pretrain(model.pretrain, each, layer, rows, stream)
 
 
 class _Run:
@@ -284,7 +175,7 @@ class _Run:
         state["epoch"] = np.array(epoch)
         done = epoch - self._first
         metrics = {name: state[f"metrics.{name}"].copy() for name in METRICS}
-        learnt = state["parameters"].shape[1] + learnt_before(_frozen(state))
+        learnt = state["parameters"].shape[1] + learnt_before(frozen(state))
         metrics["parameters"] = np.full(self._replicates, float(learnt))
         metrics |= {f"{name}_seconds": state[f"seconds.{name}"].copy() for name in SECONDS}
         all_stopped = all(self._stopped(each) for each in range(self._replicates))

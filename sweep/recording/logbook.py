@@ -26,7 +26,7 @@ from sweep.workspace import StudyFolder
 from trainer import checkpoint
 from trainer.config import Config
 from trainer.rules import Section, build, settings
-from trainer.training import State as TrainerState
+from trainer.state import State as TrainerState
 
 PREPROCESS = settings(DataSource)["preprocess"].rule
 

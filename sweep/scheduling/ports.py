@@ -7,7 +7,7 @@ from typing import Protocol
 from sweep.pruners import Ladder
 from sweep.scheduling.runner import Advanced
 from sweep.search.trial import State, Trial
-from trainer.training import State as TrainerState
+from trainer.state import State as TrainerState
 
 
 class Search(Protocol):

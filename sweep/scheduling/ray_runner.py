@@ -25,7 +25,7 @@ from sweep.scheduling.runner import (
 )
 from sweep.spec.fields import Resources
 from trainer.device import DeviceError, installed
-from trainer.training import State
+from trainer.state import State
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

@@ -23,7 +23,8 @@ from trainer.config import Config
 from trainer.data import Data
 from trainer.device import opened
 from trainer.rules import build
-from trainer.training import State, train
+from trainer.state import State
+from trainer.training import train
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ training it again would cost more than `checkpoint.seconds`; a later run goes on
 from pathlib import Path
 
 from trainer import checkpoint
-from trainer.training import State
+from trainer.state import State
 
 
 class States:

@@ -13,7 +13,7 @@ from sweep.scheduling.ports import Standing
 from sweep.scheduling.runner import Advanced, Link, Outcome
 from sweep.search.trial import State, Trial
 from sweep.spec.study import Study, check
-from trainer.training import State as TrainerState
+from trainer.state import State as TrainerState
 
 EPOCHS = 9
 Call = tuple[str, int]

@@ -9,7 +9,8 @@ from trainer.data import Data
 from trainer.folding import fold as folded
 from trainer.prediction import evaluate, predict_proba
 from trainer.rules import ConfigError
-from trainer.training import train, weights
+from trainer.state import weights
+from trainer.training import train
 
 LOSS = "binary_cross_entropy"
 

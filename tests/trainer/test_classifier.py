@@ -16,7 +16,8 @@ from trainer.data import Data, Fold
 from trainer.prediction import predict_proba
 from trainer.preprocessing import transform
 from trainer.rules import ConfigError, settings
-from trainer.training import train, weights
+from trainer.state import weights
+from trainer.training import train
 
 README = Path(__file__).parents[2] / "README.md"
 DIGITS, LABELS = load_digits(return_X_y=True)

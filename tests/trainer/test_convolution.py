@@ -23,7 +23,8 @@ from trainer.initialisers import INITIALISERS
 from trainer.network import Layout, network
 from trainer.prediction import predict_proba
 from trainer.rules import ConfigError, Technique
-from trainer.training import train, weights
+from trainer.state import weights
+from trainer.training import train
 
 IMAGE = Image(2, 6, 5)
 FEATURES = IMAGE.channels * IMAGE.pixels

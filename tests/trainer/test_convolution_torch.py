@@ -15,9 +15,10 @@ from trainer.data import Data
 from trainer.dropout import kept
 from trainer.group import batches
 from trainer.network import images, network
+from trainer.state import weights
 from trainer.streams import Purpose, generator
 from trainer.tape import words
-from trainer.training import train, weights
+from trainer.training import train
 
 torch = pytest.importorskip("torch", reason="PyTorch, the oracle, is not installed")
 nn = torch.nn

@@ -18,8 +18,9 @@ from trainer.dropout import KINDS
 from trainer.gemm import Gemm, layout
 from trainer.optimisers import OPTIMISERS
 from trainer.resident import GAMMA, Resident
+from trainer.state import METRICS
 from trainer.streams import Purpose
-from trainer.training import METRICS, Progress, train
+from trainer.training import Progress, train
 
 TRAINING: list[dict[str, Any]] = [
     *({"optimizer": name} for name in OPTIMISERS),

@@ -14,7 +14,8 @@ from trainer.dropout import KINDS, LEVELS, inverted, kept, uout, vanilla
 from trainer.network import dropped, network
 from trainer.prediction import predict_proba
 from trainer.rules import Technique
-from trainer.training import train, weights
+from trainer.state import weights
+from trainer.training import train
 
 RATES = [0.1, 0.3, 0.5, 0.8]
 MASKS = {"inverted": inverted, "vanilla": vanilla}

@@ -11,7 +11,8 @@ from trainer import training
 from trainer.arrays import Array
 from trainer.config import Config
 from trainer.data import Data
-from trainer.training import State, train, weights
+from trainer.state import State, weights
+from trainer.training import train
 
 
 def trained(cfg: Config, epochs: int = 1, replicates: int = 1) -> tuple[dict[str, Array], State]:

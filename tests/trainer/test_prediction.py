@@ -4,7 +4,8 @@ import pytest
 from tests.trainer.conftest import config
 from trainer.data import Data
 from trainer.prediction import ROWS, evaluate, predict_proba
-from trainer.training import train, weights
+from trainer.state import weights
+from trainer.training import train
 
 
 @pytest.mark.parametrize("rows", [1, 5, ROWS, ROWS + 1, 2 * ROWS + 7])

@@ -12,8 +12,9 @@ from trainer.arrays import Array
 from trainer.config import Config
 from trainer.data import Data
 from trainer.rules import ConfigError
+from trainer.state import weights
 from trainer.streams import Purpose, generator
-from trainer.training import train, weights
+from trainer.training import train
 
 EPOCHS, SIZE, ROWS, FEATURES = 3, 8, 61, 6
 

@@ -10,7 +10,8 @@ from tests.trainer.test_gradients import ACTIVATION_CASES
 from trainer.config import Config
 from trainer.data import Data
 from trainer.optimisers import OPTIMISERS
-from trainer.training import State, train, weights
+from trainer.state import State, weights
+from trainer.training import train
 
 R = 3
 

@@ -13,7 +13,8 @@ from trainer.config import Config, conflicts
 from trainer.data import Data
 from trainer.rules import check
 from trainer.schedules import SCHEDULES, factors, follow, plateau
-from trainer.training import State, train
+from trainer.state import State
+from trainer.training import train
 
 STEPS, EPOCHS = 7, 10
 LAST = STEPS * EPOCHS - 1

@@ -15,9 +15,10 @@ from trainer.data import Data
 from trainer.dropout import KINDS, kept
 from trainer.group import batches
 from trainer.network import dropped, network
+from trainer.state import weights
 from trainer.streams import Purpose, generator
 from trainer.tape import words
-from trainer.training import train, weights
+from trainer.training import train
 
 torch = pytest.importorskip("torch", reason="PyTorch, the oracle, is not installed")
 nn = torch.nn
@@ -155,7 +156,7 @@ class Twin:
                 start += words((1, rows, each.units))
 
     def arrays(self) -> dict[str, Array]:
-        """As `training.weights` has them."""
+        """As `state.weights` has them."""
         return {
             name: (part.T if name.endswith("weight") else part).detach().numpy().copy()
             for name, part in self.parts()

@@ -12,7 +12,8 @@ from trainer.data import Data, Fold
 from trainer.group import batches
 from trainer.prediction import evaluate
 from trainer.rules import ConfigError
-from trainer.training import METRICS, train, weights
+from trainer.state import METRICS, weights
+from trainer.training import train
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from trainer.convolution import Image
 from trainer.data import Data, Fold
 from trainer.prediction import evaluate
 from trainer.rules import ConfigError
-from trainer.training import State, train, weights
+from trainer.state import State, weights
+from trainer.training import train
 
 IMAGE = Image(2, 6, 5)
 FEATURES = IMAGE.channels * IMAGE.pixels

@@ -11,7 +11,8 @@ from tests.trainer.test_replicates import assert_same
 from trainer.arrays import Array
 from trainer.config import Config
 from trainer.data import Data
-from trainer.training import train, weights
+from trainer.state import weights
+from trainer.training import train
 
 R, RATE = 2, 0.5
 MODEL = {"activation": "prelu", "batch_norm": "after"}
