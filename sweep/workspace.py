@@ -6,7 +6,8 @@ mlflow.db, mlartifacts/     what the MLflow UI shows
 <study>/storage             the database that holds that truth instead, if there is one
 <study>/outbox.db           records on their way to MLflow
 <study>/weights/            trained weights on their way to MLflow
-<study>/kept/               those of the best trials, if only theirs are kept
+<study>/models/             those of trials whose models are on their way to MLflow
+<study>/kept/               those of the best trials so far
 <study>/states/             of trials that take long, for when the driver dies
 <study>/wishes/             what users ask of the driver that runs it
 <study>/winner.npz          the weights of the best trial
@@ -130,6 +131,7 @@ class StudyFolder:
         self.states = path / "states"
         self.wishes = path / "wishes"
         self.kept = path / "kept"
+        self.models = path / "models"
         self.winner = path / "winner.npz"
         self.report = path / "report"
         self._database = path / "storage"
