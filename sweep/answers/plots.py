@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from sweep.answers import pareto
 from sweep.answers.confusion import MOST_CLASSES
 from sweep.answers.evidence import Axis, Evidence, Trial
 from sweep.answers.importance import importances
@@ -344,6 +345,7 @@ def _entitle(figure: Figure, title: str, note: str) -> None:
 
 
 PICTURES: Mapping[str, Callable[[Evidence], Figure | None]] = {
+    "pareto_front": pareto.painted,
     "optimisation_history": optimisation_history,
     "intermediate_values": intermediate_values,
     "parameter_importances": parameter_importances,

@@ -122,7 +122,8 @@ class Logbook:
         """Records the end, after the weights are in their files."""
         saved = logged = None
         complete = trial.state is State.COMPLETE
-        chosen = complete and self.kept.wants(trial.number, trial.value)
+        fit = complete and trial.feasible
+        chosen = fit and self.kept.wants(trial.number, trial.value)
         modelled = complete and self._all_models
         if state is not None and (best or chosen or modelled or self._all_weights):
             saved = self._save(trial, state)
@@ -153,7 +154,7 @@ class Logbook:
             metrics=_figures(trial),
             error=error,
             weights=str(weights.relative_to(self._folder.path)) if weights else None,
-            tags={DIAGNOSIS: "; ".join(trial.diagnosis) or "healthy"} if trial.epoch else {},
+            tags=_tags(trial),
         )
 
     def _model(self, number: int, weights: Path) -> Model:
@@ -222,6 +223,13 @@ def _figures(trial: Trial) -> dict[str, float]:
     names = ("parameters", "predict_seconds")
     found = {name: trial.metrics[name] for name in names if name in trial.metrics}
     return {name: sum(values) / len(values) for name, values in found.items()}
+
+
+def _tags(trial: Trial) -> dict[str, str]:
+    """What a look at the trial says of it, and the constraints that it breaks."""
+    tags = {DIAGNOSIS: "; ".join(trial.diagnosis) or "healthy"} if trial.epoch else {}
+    broken = ", ".join(name for name, excess in trial.excess.items() if excess > 0)
+    return tags | ({"sweep.infeasible": broken} if broken else {})
 
 
 def _link(source: Path, target: Path) -> None:
