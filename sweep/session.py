@@ -11,6 +11,7 @@ from sweep.answers import confusion, winner
 from sweep.answers.results import TrialResult, read
 from sweep.datasets import Datasets
 from sweep.pruners import PRUNERS
+from sweep.queue import Queue
 from sweep.recording.logbook import Logbook
 from sweep.recording.outbox import Backlog, Outbox
 from sweep.recording.provenance import provenance, run_tags
@@ -66,7 +67,7 @@ class Session:
         self._datasets = datasets
         self._wishes = wishes
         self._storage = Storage(folder.storage, study.name, directions=study.directions)
-        self._search = Search(study, self._storage)
+        self._search = Search(study, self._storage, Queue(folder.queue))
 
     def run(self, factory: RunnerFactory, address: str | None, quiet: bool) -> Ending:
         """Runs the trials that are wanted, then looks at the winner, then waits for MLflow."""

@@ -229,7 +229,8 @@ def _tags(trial: Trial) -> dict[str, str]:
     """What a look at the trial says of it, and the constraints that it breaks."""
     tags = {DIAGNOSIS: "; ".join(trial.diagnosis) or "healthy"} if trial.epoch else {}
     broken = ", ".join(name for name, excess in trial.excess.items() if excess > 0)
-    return tags | ({"sweep.infeasible": broken} if broken else {})
+    tags |= {"sweep.infeasible": broken} if broken else {}
+    return tags | ({"sweep.same_as": str(trial.same_as)} if trial.same_as is not None else {})
 
 
 def _link(source: Path, target: Path) -> None:
