@@ -40,9 +40,7 @@ def test_the_estimate_of_a_small_study(finished: Sweep) -> None:
         (("record.models=none", "model.hidden={choose: [[1000, 1000], [20]]}"), 0.5),
     ],
 )
-def test_the_estimate_of_others(
-    sweep: Sweep, choices: tuple[str, ...], weights_within: float
-) -> None:
+def test_the_estimate_of_others(sweep: Sweep, choices: tuple[str, ...], within: float) -> None:
     """Most of what they take are weights; with the last, it depends on which nets are drawn."""
     sweep("run", SMOKE, "--trials=12", *(f"--set={each}" for each in choices))
     expected, found = estimated(sweep), taken(sweep.workspace)
