@@ -117,4 +117,4 @@ def _markdown(block: Block) -> str:
 
 def _plain(text: str) -> str:
     """On one line, with whatever Markdown or HTML would make of it escaped."""
-    return re.sub(r"([\\`*\[\]|<>&~$])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*\[|<&~$])", r"\\\1", " ".join(text.split()))

@@ -31,9 +31,9 @@ def test_html_takes_nothing_for_html_but_charts() -> None:
 
 def test_markdown_takes_nothing_for_markdown() -> None:
     assert to_markdown(BLOCKS, ["a_curve"]).split("\n\n") == [
-        r"# a \<b\> \& \*c\*",
+        r"# a \<b> \& \*c\*",
         r"**what \| is it?**",
-        "| x\\|y | n |\n| --- | ---: |\n| _\\<i\\>_ | 1 |\n| \\[z\\](u) | 2 |",
+        "| x\\|y | n |\n| --- | ---: |\n| _\\<i>_ | 1 |\n| \\[z](u) | 2 |",
         "![a curve](pictures/a_curve.png)",
         "It rises.",
         "````\na: `b`\n```\nc: <d>\n````\n",

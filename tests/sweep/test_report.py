@@ -158,7 +158,7 @@ def test_claims_that_are_open_are_said_to_be(tmp_path: Path, found: Evidence) ->
     assert Heading("Claims") not in report.document(found)
     text = made.text.read_text(encoding="utf-8")
     assert "the sampler tpe chose trials by their results" in text
-    assert r"\<script\>alert('\&')\</script\> \$x\$?" in text
+    assert r"\<script>alert('\&')\</script> \$x\$?" in text
 
 
 def test_the_confusion_matrix_is_drawn_when_it_was_noted(tmp_path: Path) -> None:
