@@ -14,6 +14,7 @@ from sweep.spec.study_file import compact
 from trainer.config import Config
 from trainer.data import Data, Splits, pictured, split
 from trainer.dataset import DataError
+from trainer.network import Layout, network
 from trainer.rules import ConfigError, Problem, Technique, build, named
 from trainer.sources import load
 from trainer.training import misfits
@@ -105,6 +106,18 @@ class Datasets:
     def data(self, config: Mapping[str, Any]) -> Data:
         """The training and validation rows for a configuration."""
         return self.splits(config).data
+
+    def parameters(self, config: Mapping[str, Any]) -> int:
+        """How many parameters a configuration has for these data, frozen ones among them."""
+        plain, data = build(Config, config), self.data(config)
+        net = network(
+            plain.model,
+            inputs=data.folds[0].x_train.shape[1],
+            classes=data.classes,
+            binary=plain.training.binary,
+            image=data.image,
+        )
+        return Layout(net.learned).size
 
     def splits(self, config: Mapping[str, Any]) -> Splits:
         """All rows for a configuration, and how they were preprocessed."""

@@ -65,7 +65,7 @@ class Session:
         self._folder = folder
         self._datasets = datasets
         self._wishes = wishes
-        self._storage = Storage(folder.storage, study.name, maximize=study.maximize)
+        self._storage = Storage(folder.storage, study.name, directions=study.directions)
         self._search = Search(study, self._storage)
 
     def run(self, factory: RunnerFactory, address: str | None, quiet: bool) -> Ending:
@@ -143,6 +143,7 @@ class Session:
                 interrupts=self._wishes.interrupts,
                 stops=self._wishes.trials,
                 states=States(self._folder.states),
+                parameters=self._datasets.parameters,
                 best=self._search.best,
             )
             loop.run()

@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from sweep.answers import pareto
 from sweep.answers.evidence import Axis, Evidence, Trial, short
 from sweep.answers.importance import importances
 from sweep.answers.interactions import Interaction, interactions
@@ -401,6 +402,7 @@ def _entitle(figure: Figure, title: str, note: str) -> None:
 
 PICTURES: Mapping[str, Callable[[Evidence], Figure | None]] = {
     "compared_groups": compared_groups,
+    "pareto_front": pareto.painted,
     "optimisation_history": optimisation_history,
     "intermediate_values": intermediate_values,
     "parameter_importances": parameter_importances,

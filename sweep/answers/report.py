@@ -40,6 +40,11 @@ CAPTIONS = {
         "blue for the first that the claim names; the band: ± one standard deviation over "
         "replicates. Claims are judged by differences within replicates, which vary less.",
     ),
+    "pareto_front": (
+        "Pareto front",
+        "Complete trials; no other is better than one of the front in one objective and no worse "
+        "in the rest.",
+    ),
     "optimisation_history": (
         "Optimisation history",
         "Every trial's last value; a pruned trial's is that of the rung at which it ended.",

@@ -94,7 +94,8 @@ class Logbook:
         """Records the end, after the weights are in their file."""
         saved = None
         everything = self._study.record.weights.name == "all"
-        chosen = trial.state is State.COMPLETE and self.kept.wants(trial.number, trial.value)
+        fit = trial.state is State.COMPLETE and trial.feasible
+        chosen = fit and self.kept.wants(trial.number, trial.value)
         if state is not None and (best or everything or chosen):
             saved = self._save(trial, state)
         if saved is not None:
@@ -117,7 +118,7 @@ class Logbook:
                 metrics=_figures(trial),
                 error=error,
                 weights=str(saved.relative_to(self._folder.path)) if saved else None,
-                tags={DIAGNOSIS: "; ".join(trial.diagnosis) or "healthy"} if trial.epoch else {},
+                tags=_tags(trial),
             )
         )
 
@@ -173,6 +174,13 @@ def _figures(trial: Trial) -> dict[str, float]:
     names = ("parameters", "predict_seconds")
     found = {name: trial.metrics[name] for name in names if name in trial.metrics}
     return {name: sum(values) / len(values) for name, values in found.items()}
+
+
+def _tags(trial: Trial) -> dict[str, str]:
+    """What a look at the trial says of it, and the constraints that it breaks."""
+    tags = {DIAGNOSIS: "; ".join(trial.diagnosis) or "healthy"} if trial.epoch else {}
+    broken = ", ".join(name for name, excess in trial.excess.items() if excess > 0)
+    return tags | ({"sweep.infeasible": broken} if broken else {})
 
 
 def _link(source: Path, target: Path) -> None:

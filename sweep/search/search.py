@@ -64,13 +64,18 @@ class Search:
         return self._again[0].number if self._again else self._next
 
     def _best(self, past: list[FrozenTrial]) -> Trial | None:
-        sign = -1 if self._study.maximize else 1
-        complete = [each for each in past if each.state is TrialState.COMPLETE]
-        if not complete:
+        order = self._study.order
+        fit = [
+            each
+            for each in past
+            if each.state is TrialState.COMPLETE and all(x <= 0 for x in each.constraints.values())
+        ]
+        if not fit:
             return None
-        winner = min(complete, key=lambda each: (sign * each.values[0], each.number))
+        winner = min(fit, key=lambda each: order(each.values, each.number))
         trial = self._trial(winner.number, winner.params)
         trial.state, trial.values = State.COMPLETE, winner.user_attrs[RECORD]["values"]
+        trial.others = list(winner.values[1:])
         return trial
 
     def ask(self) -> Trial | None:
@@ -93,7 +98,9 @@ class Search:
         self._running.add(trial.number)
 
     def report(self, trial: Trial) -> None:
-        """Hears the value of a trial at the rung that it has reached."""
+        """Hears the value of a trial at a rung; with several objectives none is compared."""
+        if len(self._study.objectives) > 1:
+            return
         self._storage.report(trial.number, trial.epoch, trial.value)
         self.ladder.record(trial.number, trial.epoch, trial.value)
 
@@ -108,7 +115,8 @@ class Search:
             for epoch, values in self.ladder.values.items()
             if trial.number in values
         }
-        result = samplers.Result(STATES[trial.state], trial.value if complete else None, reports)
+        scores = tuple(trial.scores) if complete else None
+        result = samplers.Result(STATES[trial.state], scores, reports, trial.excess)
         self._sampler.tell(trial.number, result)
         self.counts[trial.state] += 1
         if complete:
