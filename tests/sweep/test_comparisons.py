@@ -31,8 +31,15 @@ def made(*claims: dict[str, Any], **fields: Any) -> Study:
 
 def trial(number: int, state: str = "complete", **params: Any) -> TrialResult:
     named = {f"model.{name}": value for name, value in params.items()}
-    empty: dict[str, Any] = {"seconds": None, "mlflow_run_id": None, "environment": {}}
-    return TrialResult(number, state, None, named, 0.0, [], 3, metrics={}, diagnosis=[], **empty)
+    empty: dict[str, Any] = {
+        "seconds": None,
+        "mlflow_run_id": None,
+        "environment": {},
+        "scores": [],
+    }
+    return TrialResult(
+        number, state, None, named, 0.0, [], 3, metrics={}, diagnosis=[], violated=[], **empty
+    )
 
 
 def outbox(path: Path, links: Sequence[tuple[int, int, Any]]) -> Path:

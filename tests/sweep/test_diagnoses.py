@@ -30,6 +30,8 @@ def trial(number: int, activation: str, *diagnosis: str, **more: Any) -> TrialRe
         mlflow_run_id=None,
         metrics={},
         environment={},
+        scores=[],
+        violated=[],
         diagnosis=list(diagnosis),
         **given,
     )
