@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -91,6 +91,7 @@ class Datasets:
         """The names of the classes."""
         return self._dataset.classes
 
+    @cached_property
     def digest(self) -> str:
         """What two studies have in common that train, validate and test on the same rows."""
         source = self._study.data

@@ -55,6 +55,7 @@ class Loop:
     lost: int = 0
     fresh: int = 0
     trouble: str | None = None
+    _started: float = 0.0
     _failures: int = 0
     _active: dict[int, Trial] = field(default_factory=dict)
     _submitted: dict[int, float] = field(default_factory=dict)
@@ -63,19 +64,14 @@ class Loop:
 
     def run(self) -> None:
         """Runs the sweep to its end."""
-        started = self.clock()
-        limit = self.study.search.timeout
+        self._started = self.clock()
         while True:
-            late = limit is not None and self.clock() - started >= limit
-            interrupts = self.interrupts()
-            going_on = not (interrupts or late or self.trouble)
-            if interrupts > 1:
+            if self.interrupts() > 1:
                 self._leave_all()
-            elif going_on:
-                self._fill()
+            self._fill()
             if not self._active:
                 break
-            if going_on and not self._ready:  # so that no slot waits for the sampler
+            if self._goes_on() and not self._ready:  # so that no slot waits for the sampler
                 self._ask()
             self.watch(self._standing())
             for outcome in self.runner.wait(POLL_SECONDS):
@@ -85,6 +81,12 @@ class Loop:
                     self._end(self._active[number], Event.STOP, "stopped by the user")
             self._end_overdue()
         self.watch(self._standing())
+
+    def _goes_on(self) -> bool:
+        """Whether new trials may start."""
+        limit = self.study.search.timeout
+        late = limit is not None and self.clock() - self._started >= limit
+        return not (self.interrupts() or late or self.trouble)
 
     def _standing(self) -> Standing:
         return Standing(
@@ -102,18 +104,34 @@ class Loop:
 
         The one behind is what a worker takes up while the driver looks at its last result.
         """
-        while len(self._active) < min(self.runner.slots() + 1, self.search.wanted):
+        while self._goes_on() and (
+            len(self._active) < min(self.runner.slots() + 1, self.search.wanted)
+        ):
             if not self._ready and not self._ask():
                 return
             trial = self._ready.popleft()
             self.search.start(trial)
             self.records.started(trial)
             self._active[trial.number] = trial
-            if broken := self._broken_from_the_start(trial):
-                self._end(trial, Event.PRUNE, f"infeasible: {broken}")
-                continue
-            self._restore(trial)
-            self._submit(trial)
+            if self._settled_already(trial):
+                self.watch(self._standing())
+            else:
+                self._restore(trial)
+                self._submit(trial)
+
+    def _settled_already(self, trial: Trial) -> bool:
+        """Ends a trial of which nothing need be trained: its result is known, or of no use."""
+        twin = self.search.twin(trial)
+        if twin is not None:
+            trial.same_as, trial.epoch = twin.number, twin.epoch
+            trial.values, trial.others = twin.values, twin.others
+            trial.excess, trial.metrics = twin.excess, twin.metrics
+            trial.environment, trial.diagnosis = twin.environment, twin.diagnosis
+            self.search.report(trial)
+            self._end(trial, Event.FINISH, f"the same as trial {twin.number}")
+        elif broken := self._broken_from_the_start(trial):
+            self._end(trial, Event.PRUNE, f"infeasible: {broken}")
+        return trial.ended
 
     def _broken_from_the_start(self, trial: Trial) -> str | None:
         """The bounds that a trial breaks whatever it learns; keeps its excess."""
@@ -260,7 +278,8 @@ class Loop:
         self, trial: Trial, event: Event, reason: str | None = None, error: str | None = None
     ) -> None:
         trial.happens(event, reason)
-        learnt = trial.epoch > 0 and trial.state in (State.COMPLETE, State.PRUNED)
+        learnt = trial.state in (State.COMPLETE, State.PRUNED) and trial.epoch > 0
+        learnt = learnt and trial.same_as is None
         fetch = (lambda: self.runner.state(trial.number)) if learnt else None
         best = trial.state is State.COMPLETE and self._leads(trial)
         self.records.ended(trial, fetch, error, best=best)

@@ -47,6 +47,9 @@ and for the density of the others; `benchmarks/history.py` measures that nothing
 """
 
 
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
 class Result(NamedTuple):
     """How a trial ended.
 
@@ -57,14 +60,14 @@ class Result(NamedTuple):
     state: TrialState
     scores: Sequence[float] | None
     reports: Mapping[int, float]
-    excess: Mapping[str, float] = MappingProxyType({})
+    excess: Mapping[str, float] = NOTHING
 
 
 class Sampler(Protocol):
     """Chooses configurations. Used from one thread; trials are asked for in number order."""
 
-    def ask(self, number: int) -> Params | None:
-        """The parameters of trial `number`; None when the design is exhausted."""
+    def ask(self, number: int, fixed: Mapping[str, space.Scalar] = NOTHING) -> Params | None:
+        """The parameters of trial `number`, of which some may be fixed; None after the last."""
 
     def tell(self, number: int, result: Result) -> None:
         """Hears how a trial ended."""
@@ -123,13 +126,15 @@ class OptunaSampler:
                 )
             self._study.add_trial(_running(trial))
 
-    def ask(self, number: int) -> Params:
-        """Asks a sampler seeded by the trial's number."""
+    def ask(self, number: int, fixed: Mapping[str, space.Scalar] = NOTHING) -> Params:
+        """Asks a sampler seeded by the trial's number for what is not fixed."""
         for each in sorted(each for each in self._results if each <= number - self._lag):
             self._take_in(each, self._results.pop(each))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._study.sampler = self._sampler(seeded(self._seed, number))
+        if fixed:
+            self._study.enqueue_trial(dict(fixed))
         trial = self._study.ask()
         assert trial.number == number
         space.resolve(self._template, lambda parameter: _suggest(trial, parameter))
@@ -245,8 +250,8 @@ class Design:
     def __init__(self, point: Callable[[int], Params | None]) -> None:
         self._point = point
 
-    def ask(self, number: int) -> Params | None:
-        """The point of that number."""
+    def ask(self, number: int, fixed: Mapping[str, space.Scalar] = NOTHING) -> Params | None:
+        """The point of that number; none is ever fixed."""
         return self._point(number)
 
     def tell(self, number: int, result: Result) -> None:

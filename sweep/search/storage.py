@@ -32,6 +32,9 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 RECORD = "sweep"
 """The user attribute of a trial that holds what Optuna has no place for."""
 
+WANTED = "sweep.wanted"
+"""The user attribute of a trial that names the entry of the queue that it was made of."""
+
 CONSTRAINT = "constraints:"
 """How Optuna calls the system attribute of a constraint, before its name."""
 
@@ -112,7 +115,7 @@ class Storage:
             datetime_complete=None,
             params=dict(trial.params),
             distributions={name: distributions[name] for name in trial.params},
-            user_attrs={},
+            user_attrs={WANTED: trial.wanted} if trial.wanted else {},
             system_attrs={},
             intermediate_values={},
         )

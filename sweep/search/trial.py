@@ -42,6 +42,7 @@ ENDED = frozenset({State.COMPLETE, State.PRUNED, State.FAILED, State.STOPPED})
 TABLE: Mapping[tuple[State, Event], State] = {
     (State.WAITING, Event.SUBMIT): State.RUNNING,
     (State.WAITING, Event.STOP): State.STOPPED,
+    (State.WAITING, Event.FINISH): State.COMPLETE,
     (State.WAITING, Event.PRUNE): State.PRUNED,
     (State.WAITING, Event.GIVE_UP): State.FAILED,
     (State.RUNNING, Event.ADVANCE): State.WAITING,
@@ -77,7 +78,8 @@ class Trial:
 
     `worker_seconds` is what its links took on workers, of those that came back to this driver;
     `values` are those of the leading objective, one a replicate, `others` the means of the other
-    objectives; `excess` says how far the trial is beyond each constraint.
+    objectives; `excess` says how far the trial is beyond each constraint. `wanted` names the entry
+    of the queue that it was made of, `same_as` the trial whose result is its own as well.
     """
 
     number: int
@@ -96,6 +98,8 @@ class Trial:
     metrics: dict[str, list[float]] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     diagnosis: Sequence[str] = ()
+    wanted: str | None = None
+    same_as: int | None = None
 
     def happens(self, event: Event, reason: str | None = None) -> None:
         """Takes the step that an event causes, and keeps the reason of an ending.

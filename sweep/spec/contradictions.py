@@ -13,6 +13,9 @@ from trainer.rules import Problem, build, join
 LISTED = ("grid", "factorial")
 """Samplers that list every combination of values."""
 
+DESIGNED = (*LISTED, "qmc")
+"""Samplers whose points are known before the first trial."""
+
 MOST_POINTS = 100_000
 """The most points that a design may have."""
 

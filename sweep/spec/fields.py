@@ -149,6 +149,18 @@ class Record:
         Choice({"all": {}, "best-k": {"k": Setting(5, Integer(1), "how many")}, "none": {}}),
         "whose trained weights are kept",
     )
+    models: Any = setting(
+        "best",
+        Choice(
+            {
+                "best": {},
+                "best-k": {"k": Setting(5, Integer(1), "how many")},
+                "all": {},
+                "none": {},
+            }
+        ),
+        "whose models are logged: the winner's, those of the best, of all that completed, or none",
+    )
 
 
 FIELDS: dict[str, Setting] = {
