@@ -12,6 +12,7 @@ from benchmarks.report import Row, machine, written
 BENCHMARKS = {
     "accuracy": "what the techniques reach on real data",
     "chaos": "what real sweeps lose when their parts are killed (exits 1 if anything)",
+    "frozen": "training above frozen layers, their outputs made once or for each mini-batch",
     "gpu": "the trainer on a GPU against PyTorch on the same card",
     "record": "what sending trials to MLflow and drawing their pictures costs",
     "scale": "throughput against ideal with 1 to 16 slots, and with 200 simulated nodes",

@@ -93,7 +93,7 @@ def decided(count: int, pruner: str) -> list[tuple[int, float]]:
     values = trials.values(count) | {"name": "decisions"}
     values["search"] = {"trials": count, "sampler": "qmc", "pruner": pruner}
     study = check(values)
-    storage = Storage(Path(f"{pruner}.log"), study.name, maximize=study.maximize)
+    storage = Storage(Path(f"{pruner}.log"), study.name, directions=study.directions)
     search = Timed(study, storage)
     entry = PRUNERS[study.search.pruner.name]
     judge = entry.make(study.search.pruner, study.name, study.epochs)
@@ -120,7 +120,7 @@ def suggested(lengths: list[int], asks: int) -> dict[str, float]:
             sampler.ask(number)
             seconds.append(time.perf_counter() - began)
             value = float(np.random.default_rng(number).random())
-            sampler.tell(number, samplers.Result(TrialState.COMPLETE, value, {}))
+            sampler.tell(number, samplers.Result(TrialState.COMPLETE, [value], {}))
         found[str(length)] = statistics.median(seconds[1:])  # the first takes in what was told
     return found
 
@@ -142,7 +142,7 @@ def searched(count: int, seed: int, bounded: bool) -> float:
     for number in range(count):
         asked = sampler.ask(number) or {}
         far.append(sum(_off(parameters[name], asked[name], target[name]) for name in asked))
-        sampler.tell(number, samplers.Result(TrialState.COMPLETE, -far[-1], {}))
+        sampler.tell(number, samplers.Result(TrialState.COMPLETE, [-far[-1]], {}))
     return statistics.fmean(far[-count // 4 :])
 
 

@@ -93,7 +93,7 @@ def unrecorded(count: int) -> dict[str, Any]:
     """The driver's loop with durable storage and a local Ray, without the recorder."""
     study = check(trials.values(count) | {"name": NAME})
     journal = Path("trials.log")
-    search = Search(study, Storage(journal, NAME, maximize=study.maximize))
+    search = Search(study, Storage(journal, NAME, directions=study.directions))
     with closing(RayRunner(trials.datasets(), study.resources, None)) as runner:
         began, used = time.monotonic(), _processor_seconds()
         Loop(study, search, runner, NoPruner(), Silence(), unseen).run()

@@ -95,7 +95,7 @@ class Simulated:
 def ran(count: int, slots: int, seconds: float) -> dict[str, Any]:
     """What a sweep takes by that clock, and what the driver takes of processor and memory."""
     chosen = study(count)
-    search = Search(chosen, Storage(Path("trials.log"), chosen.name, maximize=chosen.maximize))
+    search = Search(chosen, Storage(Path("trials.log"), chosen.name, directions=chosen.directions))
     runner = Simulated(slots, seconds)
     began = time.process_time()
     Loop(chosen, search, runner, NoPruner(), Silence(), unseen).run()

@@ -76,7 +76,7 @@ class Dormitory(RayRunner):
 def slept(count: int, slots: int = SLOTS) -> dict[str, float]:
     """Seconds that the sweep takes after its start, and those that sleeping alone would take."""
     chosen = study(count)
-    storage = Storage(Path("trials.log"), chosen.name, maximize=chosen.maximize)
+    storage = Storage(Path("trials.log"), chosen.name, directions=chosen.directions)
     search = Search(chosen, storage)
     with cluster(slots) as address, closing(Dormitory(chosen, address)) as runner:
         assert runner.slots() == slots

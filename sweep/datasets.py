@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from sweep.spec.study_file import compact
 from trainer.config import Config
 from trainer.data import Data, Splits, pictured, split
 from trainer.dataset import DataError
+from trainer.network import Layout, network
 from trainer.rules import ConfigError, Problem, Technique, build, named
 from trainer.sources import load
 from trainer.training import misfits
@@ -90,6 +91,7 @@ class Datasets:
         """The names of the classes."""
         return self._dataset.classes
 
+    @cached_property
     def digest(self) -> str:
         """What two studies have in common that train, validate and test on the same rows."""
         source = self._study.data
@@ -105,6 +107,18 @@ class Datasets:
     def data(self, config: Mapping[str, Any]) -> Data:
         """The training and validation rows for a configuration."""
         return self.splits(config).data
+
+    def parameters(self, config: Mapping[str, Any]) -> int:
+        """How many parameters a configuration has for these data, frozen ones among them."""
+        plain, data = build(Config, config), self.data(config)
+        net = network(
+            plain.model,
+            inputs=data.folds[0].x_train.shape[1],
+            classes=data.classes,
+            binary=plain.training.binary,
+            image=data.image,
+        )
+        return Layout(net.learned).size
 
     def splits(self, config: Mapping[str, Any]) -> Splits:
         """All rows for a configuration, and how they were preprocessed."""

@@ -8,7 +8,6 @@ from trainer.convolution import CNN
 from trainer.dropout import KINDS
 from trainer.initialisers import INITIALISERS
 from trainer.optimisers import OPTIMISERS
-from trainer.pairs import PAIRS
 from trainer.pretraining import PRETRAINING
 from trainer.rules import (
     REQUIRED,
@@ -100,10 +99,7 @@ class Model:
 
     pretrain: Technique = setting(
         "none",
-        Choice(
-            {"none": {}, "pairs": PAIRS}
-            | {name: dict(each.parameters) for name, each in PRETRAINING.items()}
-        ),
+        Choice({"none": {}} | {name: each.parameters for name, each in PRETRAINING.items()}),
         "how hidden layers find their first weights: without labels, or on another task",
     )
     start_from: StartFrom | None = setting(
@@ -235,14 +231,12 @@ def conflicts(config: Config) -> list[Problem]:
 
 def _unpretrainable(model: Model) -> Iterator[Problem]:
     name, path = model.pretrain.name, "model.pretrain"
-    meant = PRETRAINING[name].activations if name in PRETRAINING else ()
+    meant = PRETRAINING[name].activations
     if meant and model.activation.name not in meant:
         rule = f"must not be {name} with model.activation {model.activation.name}: it needs"
         yield Problem(path, f"{rule} {' or '.join(meant)}")
-    if name == "pairs" and not model.hidden:
-        yield Problem(path, "must not be pairs without hidden layers")
-    if model.channels:
-        yield Problem(path, "must be none with model.architecture cnn", name)
+    if not model.depth:
+        yield Problem(path, "must be none without hidden layers", name)
     if model.start_from is not None:
         yield Problem(path, "must be none with model.start_from", name)
 

@@ -13,7 +13,8 @@ from typing import Any
 from sweep.answers.results import Results, TrialResult
 from sweep.spec import space
 from sweep.spec.claims import shown
-from sweep.spec.study import DESIGNS, check
+from sweep.spec.contradictions import LISTED
+from sweep.spec.study import check
 from sweep.spec.study_file import assign, dump
 from trainer.rules import ConfigError
 
@@ -161,7 +162,7 @@ def _cures(results: Results, best: Sequence[TrialResult]) -> Iterator[Change]:
 def _sized(values: dict[str, Any]) -> dict[str, Any]:
     """With as many trials as there are combinations, where the sampler lists them."""
     study = check(values)
-    if study.search.sampler.name not in DESIGNS:
+    if study.search.sampler.name not in LISTED:
         return values
     return assign(values, "search.trials", space.count(study.template))
 

@@ -40,7 +40,19 @@ def answer(results: Results, claims: Sequence[Finding] = ()) -> str:
         f"{spread(best.values)} (mean ± sd, {len(best.values)} replicates){tested}, with "
         f"{settings or 'the one configuration there is'}."
     )
-    return f"{_verdicts(claims)} {first}" if claims else f"{first} {_margin(best, ranked[1:])}"
+    if len(study.objectives) > 1:
+        first = f"{_front(results)} {first}"
+    elif not claims:
+        first = f"{first} {_margin(best, ranked[1:])}"
+    return f"{_verdicts(claims)} {first}" if claims else first
+
+
+def _front(results: Results) -> str:
+    """Who is on the Pareto front, in words."""
+    front = results.front()
+    metrics = ", ".join(each.name for each in results.study.objectives)
+    numbers = ", ".join(f"#{each.number}" for each in front)
+    return f"On the Pareto front of {metrics}: {numbers}."
 
 
 def _verdicts(claims: Sequence[Finding]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from sweep.answers import pareto
 from sweep.answers.evidence import Axis, Evidence, Trial
 from sweep.answers.importance import importances
 from sweep.answers.interactions import interactions
@@ -228,6 +229,7 @@ def _laid_out(figure: Any, x: str | None, y: str | None) -> Any:
 
 
 CHARTS: Mapping[str, Callable[[Evidence], Any]] = {
+    "pareto_front": pareto.chart,
     "optimisation_history": optimisation_history,
     "intermediate_values": intermediate_values,
     "parameter_importances": parameter_importances,

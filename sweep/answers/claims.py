@@ -21,7 +21,8 @@ from sweep.answers.intervals import ERROR, LEAST, SPENT, Verdict
 from sweep.answers.results import Results, TrialResult
 from sweep.spec import space
 from sweep.spec.claims import Claim
-from sweep.spec.study import MOST_POINTS, Study
+from sweep.spec.contradictions import MOST_POINTS
+from sweep.spec.study import Study
 
 ADAPTIVE = ("tpe", "cmaes", "gp")
 """Samplers that look at results when they choose, and so skew what is compared."""

@@ -15,10 +15,13 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from sweep.answers import pareto
+from sweep.answers.confusion import MOST_CLASSES
 from sweep.answers.evidence import Axis, Evidence, Trial
 from sweep.answers.importance import importances
 from sweep.answers.interactions import Interaction, interactions
 from sweep.answers.surface import Surface, surface
+from sweep.recording.confusion_matrix import matrix
 from sweep.recording.projection import cut
 
 COLOURS = {"complete": "#1f77b4", "pruned": "#9a9a9a", "failed": "#d62728"}
@@ -322,30 +325,10 @@ def cell(table: Interaction, row: int, column: int) -> str:
 def confusion_matrix(evidence: Evidence) -> Figure | None:
     """What the winner takes each class for, on validation rows."""
     found = evidence.confusion
-    if found is None or len(found["counts"]) > 30:
+    if found is None or len(found["counts"]) > MOST_CLASSES:
         return None
-    counts = np.array(found["counts"], dtype=np.float64)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    classes = len(counts)
-    side = max(4.2, 1.4 + 0.52 * classes)
-    figure = Figure((side, side), layout="constrained")
-    panel = figure.subplots()
-    panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    labels = [cut(str(each), 12) for each in found["classes"]]
-    panel.set_xticks(
-        range(classes), labels, fontsize=8, rotation=35 if max(map(len, labels)) > 3 else 0
-    )
-    panel.set_yticks(range(classes), labels, fontsize=8)
-    panel.set_xlabel("predicted")
-    panel.set_ylabel("true")
-    for row, column in np.ndindex(counts.shape):
-        if counts[row, column]:
-            tint = "white" if shares[row, column] > 0.5 else "black"
-            text = f"{counts[row, column]:.0f}"
-            panel.text(column, row, text, ha="center", va="center", fontsize=8, color=tint)
     note = f"winner #{found['trial']}, validation rows, {found['replicates']} replicates added up"
-    _entitle(figure, "Confusion matrix", note)
-    return figure
+    return matrix(found["counts"], found["classes"], note)
 
 
 def _figure(evidence: Evidence, title: str) -> tuple[Figure, Axes]:
@@ -362,6 +345,7 @@ def _entitle(figure: Figure, title: str, note: str) -> None:
 
 
 PICTURES: Mapping[str, Callable[[Evidence], Figure | None]] = {
+    "pareto_front": pareto.painted,
     "optimisation_history": optimisation_history,
     "intermediate_values": intermediate_values,
     "parameter_importances": parameter_importances,

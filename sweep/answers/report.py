@@ -24,6 +24,11 @@ SHOWN = 10
 """How many of the best trials are in the table."""
 
 CAPTIONS = {
+    "pareto_front": (
+        "Pareto front",
+        "Complete trials; no other is better than one of the front in one objective and no worse "
+        "in the rest.",
+    ),
     "optimisation_history": (
         "Optimisation history",
         "Every trial's last value; a pruned trial's is that of the rung at which it ended.",

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
+from operator import itemgetter, le
 from typing import Any
 
 from optuna.trial import FrozenTrial
@@ -24,7 +25,11 @@ CONFUSION = "confusion"
 
 @dataclass(frozen=True)
 class TrialResult:
-    """One trial: the contract of `show --json`."""
+    """One trial: the contract of `show --json`.
+
+    `value` and `values` are those of the leading objective, `scores` the means of all of them;
+    `violated` names the constraints that it breaks.
+    """
 
     number: int
     state: str
@@ -38,6 +43,8 @@ class TrialResult:
     metrics: dict[str, list[float | None]]
     environment: dict[str, Any]
     diagnosis: list[str]
+    scores: list[float | None]
+    violated: list[str]
 
 
 @dataclass(frozen=True)
@@ -57,16 +64,31 @@ class Results:
         return {state.value: states.count(state.value) for state in State}
 
     def ranked(self) -> list[TrialResult]:
-        """The complete trials, best first; equal values in number order."""
-        sign = -1 if self.study.maximize else 1
-        complete = [
-            each for each in self.trials if each.state == "complete" and each.value is not None
-        ]
-        return sorted(complete, key=lambda each: (sign * (each.value or 0.0), each.number))
+        """The complete trials that keep the constraints, best first by the leading objective.
+
+        Equal ones are in the order of the other objectives, then of their numbers.
+        """
+        found = []
+        for each in self.trials:
+            scores = [score for score in each.scores if score is not None]
+            if each.state == "complete" and len(scores) == len(self.study.objectives):
+                found.append((self.study.order(scores, each.number), each))
+        return [each for _, each in sorted(found, key=itemgetter(0)) if not each.violated]
+
+    def front(self) -> list[TrialResult]:
+        """The Pareto front: the ranked trials than which no other is better all round."""
+        front: list[TrialResult] = []
+        for each in self.ranked():  # whoever dominates a trial comes before it
+            scores = [score or 0.0 for score in each.scores]
+            mine = self.study.order(scores, 0)
+            others = (self.study.order([s or 0.0 for s in one.scores], 0) for one in front)
+            if not any(all(map(le, other, mine)) and other != mine for other in others):
+                front.append(each)
+        return front
 
     @property
     def best(self) -> TrialResult | None:
-        """The winner: the best complete trial by its validation value."""
+        """The winner: the first of the ranked trials."""
         return next(iter(self.ranked()), None)
 
     @property
@@ -79,27 +101,47 @@ class Results:
     def summary(self) -> dict[str, Any]:
         """The study's entry in `list --json`."""
         best = self.best
+        found: dict[str, Any] = {
+            "best": best.number if best else None,
+            "value": best.value if best else None,
+        }
+        if self._several:
+            front = self.front()
+            found = {
+                "best": [each.number for each in front],
+                "value": [each.scores for each in front],
+                "metrics": [each.name for each in self.study.objectives],
+            }
         return {
             "name": self.study.name,
             "state": self.state,
             "question": self.study.question,
             "trials": self.counts,
             "metric": self.study.metric,
-            "best": best.number if best else None,
-            "value": best.value if best else None,
+            **found,
         }
+
+    @property
+    def _several(self) -> bool:
+        return len(self.study.objectives) > 1
 
     def full(self) -> dict[str, Any]:
         """The object of `show --json`."""
         return {
             **self.summary(),
-            "trials": [asdict(trial) for trial in self.trials],
+            "trials": [self._entry(trial) for trial in self.trials],
             "counts": self.counts,
-            "direction": "maximize" if self.study.maximize else "minimize",
+            "direction": list(self.study.directions) if self._several else self.study.directions[0],
             "test": self.test,
             "looks_at_test": self.looks,
             "mlflow_experiment_id": self.experiment,
         }
+
+    def _entry(self, trial: TrialResult) -> dict[str, Any]:
+        """A trial as `show --json` prints it."""
+        entry = asdict(trial)
+        scores = entry.pop("scores")
+        return entry | ({"value": scores or None} if self._several else {})
 
 
 def read(folder: StudyFolder) -> Results:
@@ -142,6 +184,8 @@ def _trial(frozen: FrozenTrial, run: str | None, *, driven: bool) -> TrialResult
         },
         environment=record.get("environment", {}),
         diagnosis=record.get("diagnosis", []),
+        scores=[finite(each) for each in frozen.values or ()],
+        violated=[name for name, excess in frozen.constraints.items() if excess > 0],
     )
 
 

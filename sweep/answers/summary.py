@@ -22,9 +22,18 @@ def spread(values: list[float | None]) -> str:
         return "–"
     mean = sum(known) / len(known)
     if len(known) < 2:
-        return f"{mean:.4f}"
+        return figure(mean)
     sd = (sum((each - mean) ** 2 for each in known) / (len(known) - 1)) ** 0.5
-    return f"{mean:.4f} ± {sd:.4f}"
+    if not 0.01 <= abs(mean) < 100:
+        return f"{figure(mean)} ± {sd:.2g}"
+    return f"{figure(mean)} ± {sd:.4f}"
+
+
+def figure(value: float) -> str:
+    """A number with four digits that say something, for accuracies as for microseconds."""
+    if abs(value) >= 100:
+        return f"{value:.6g}"
+    return f"{value:.4f}" if abs(value) >= 0.01 or value == 0 else f"{value:.4g}"
 
 
 def summary(results: Results, seconds: float | None, folder: str | None) -> None:
@@ -34,9 +43,13 @@ def summary(results: Results, seconds: float | None, folder: str | None) -> None
     counts = ", ".join(f"{number} {state}" for state, number in results.counts.items() if number)
     took = f" in {seconds:.0f} s" if seconds is not None else ""
     console.print(f"[bold]{study.name}[/]: {results.state}{took} – {counts or 'no trials yet'}")
+    if infeasible := sum(bool(each.violated) for each in results.trials):
+        bounds = ", ".join(map(str, study.constraints))
+        console.print(f"{infeasible} infeasible: {bounds}", markup=False)
     if study.question:
         console.print(study.question, markup=False)
-    best = results.ranked()[:SHOWN]
+    several = len(study.objectives) > 1
+    best = results.front() if several else results.ranked()[:SHOWN]
     if best:
         console.print(_table(results, best))
         if best[0].diagnosis:
@@ -58,12 +71,16 @@ def summary(results: Results, seconds: float | None, folder: str | None) -> None
 
 
 def _table(results: Results, trials: list[TrialResult]) -> Table:
-    table = Table(title=f"best trials by {results.study.metric}", title_justify="left")
+    metrics = [each.name for each in results.study.objectives]
+    title = "Pareto front" if len(metrics) > 1 else f"best trials by {metrics[0]}"
+    table = Table(title=title, title_justify="left")
     table.add_column("trial", justify="right")
-    table.add_column("mean ± sd", justify="right")
+    for metric in metrics:
+        table.add_column(metric if len(metrics) > 1 else "mean ± sd", justify="right")
     table.add_column("configuration")
     for each in trials:
-        table.add_row(f"#{each.number}", spread(each.values), _settings(each.params))
+        scores = [spread(each.values), *(spread(each.metrics[name]) for name in metrics[1:])]
+        table.add_row(f"#{each.number}", *scores, _settings(each.params))
     return table
 
 
@@ -91,6 +108,11 @@ def listing(entries: list[dict[str, Any]]) -> None:
         counts = ", ".join(
             f"{number} {state}" for state, number in each["trials"].items() if number
         )
-        found = f"{each['metric']} {each['value']:.4f}" if each["value"] is not None else "–"
+        if isinstance(each["best"], list):
+            found = f"{len(each['best'])} on the Pareto front of {', '.join(each['metrics'])}"
+        else:
+            found = (
+                f"{each['metric']} {figure(each['value'])}" if each["value"] is not None else "–"
+            )
         table.add_row(each["name"], each["state"], counts or "–", found)
     Console(highlight=False).print(table)

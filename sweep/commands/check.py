@@ -34,8 +34,10 @@ def check(study: Path, assignments: tuple[str, ...], as_json: bool) -> None:
     click.echo(
         f"{search.trials} trials × {checked.replicates} replicates, "
         f"sampler {search.sampler.name}, pruner {search.pruner.name}, "
-        f"{'maximize' if checked.maximize else 'minimize'} {checked.metric}"
+        + ", ".join(f"{each.wanted} {each.name}" for each in checked.objectives)
     )
+    if checked.constraints:
+        click.echo(f"  where {' and '.join(map(str, checked.constraints))}")
     for name, values in space.items():
         click.echo(f"  {name:42} {values}")
     for each in checked.claims:

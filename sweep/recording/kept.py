@@ -1,4 +1,4 @@
-"""The weights of the best trials so far, in files of their own until the sweep has ended."""
+"""The weights of the best trials so far, in files of their own."""
 
 from contextlib import suppress
 from pathlib import Path

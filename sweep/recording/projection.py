@@ -25,16 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweep.recording.records import (
+    Dataset,
     Epochs,
-    LearningCurve,
     Record,
-    Report,
     Scalar,
     SweepEnded,
     SweepStarted,
     TrialEnded,
     TrialStarted,
-    Winner,
 )
 
 LONGEST_NAME = 250
@@ -62,6 +60,7 @@ class Changes:
     """What a run shall have after some records have been sent.
 
     Attributes:
+        data: the source and the digest of what it was trained on.
         texts: artifacts by name, with their text.
         files: artifacts by name, with the path of the file relative to the study's folder.
     """
@@ -70,6 +69,7 @@ class Changes:
     status: str | None = None
     start_ms: int | None = None
     end_ms: int | None = None
+    data: tuple[str, str] | None = None
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
@@ -89,6 +89,8 @@ def project(records: Iterable[Record]) -> Changes:
                 changes.texts["study.yaml"] = record.study_file
                 _tag(changes, {"sweep.state": "running", DESCRIPTION: record.question})
                 _tag(changes, record.tags)
+            case Dataset():
+                changes.data = record.source, record.digest
             case TrialStarted():
                 changes.name = record.name
                 changes.params |= {
@@ -107,8 +109,8 @@ def project(records: Iterable[Record]) -> Changes:
                 changes.points += _figures(record.metrics, record.at_ms, 0)
                 _tag(changes, {"sweep.state": record.state})
                 _tag(changes, record.tags)
-            case LearningCurve() | Report() | Winner():
-                raise TypeError("a picture or a model changes no run")
+            case _:
+                raise TypeError(f"{type(record).__name__} is made late: it changes no run")
     return changes
 
 

@@ -7,14 +7,16 @@ by fakes. A trial is submitted link by link; pruning it is not submitting the ne
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from sweep.pruners import Ladder, Pruner
 from sweep.scheduling.ports import Records, Search, Standing, States, Watch
 from sweep.scheduling.runner import Advanced, Link, Lost, Outcome, Raised, Runner, StateLost
 from sweep.search.trial import Event, State, Trial
+from sweep.spec.objectives import excesses
 from sweep.spec.study import Study
 from trainer.diagnosis import diagnose, hopeless
 
@@ -31,7 +33,8 @@ class Loop:
 
     `interrupts` says how often the user asked to stop: after the first time no trial starts, after
     the second those that run are left for a later run. `stops` gives the numbers of trials that the
-    user wants stopped, each once. `trouble` says why the loop gave up.
+    user wants stopped, each once. `parameters` counts those of a configuration, so that a net which
+    is too large for the study's constraints is never trained. `trouble` says why the loop gave up.
 
     With `search.reproducible` trial n starts when trials 0 … n - lag have ended, and its pruning
     sees just these, so that neither depends on what was quicker.
@@ -47,10 +50,12 @@ class Loop:
     interrupts: Callable[[], int] = lambda: 0
     stops: Callable[[], Collection[int]] = tuple
     states: States | None = None
+    parameters: Callable[[Mapping[str, Any]], int] | None = None
     best: Trial | None = None
     lost: int = 0
     fresh: int = 0
     trouble: str | None = None
+    _started: float = 0.0
     _failures: int = 0
     _active: dict[int, Trial] = field(default_factory=dict)
     _submitted: dict[int, float] = field(default_factory=dict)
@@ -59,19 +64,14 @@ class Loop:
 
     def run(self) -> None:
         """Runs the sweep to its end."""
-        started = self.clock()
-        limit = self.study.search.timeout
+        self._started = self.clock()
         while True:
-            late = limit is not None and self.clock() - started >= limit
-            interrupts = self.interrupts()
-            going_on = not (interrupts or late or self.trouble)
-            if interrupts > 1:
+            if self.interrupts() > 1:
                 self._leave_all()
-            elif going_on:
-                self._fill()
+            self._fill()
             if not self._active:
                 break
-            if going_on and not self._ready:  # so that no slot waits for the sampler
+            if self._goes_on() and not self._ready:  # so that no slot waits for the sampler
                 self._ask()
             self.watch(self._standing())
             for outcome in self.runner.wait(POLL_SECONDS):
@@ -81,6 +81,12 @@ class Loop:
                     self._end(self._active[number], Event.STOP, "stopped by the user")
             self._end_overdue()
         self.watch(self._standing())
+
+    def _goes_on(self) -> bool:
+        """Whether new trials may start."""
+        limit = self.study.search.timeout
+        late = limit is not None and self.clock() - self._started >= limit
+        return not (self.interrupts() or late or self.trouble)
 
     def _standing(self) -> Standing:
         return Standing(
@@ -98,15 +104,43 @@ class Loop:
 
         The one behind is what a worker takes up while the driver looks at its last result.
         """
-        while len(self._active) < min(self.runner.slots() + 1, self.search.wanted):
+        while self._goes_on() and (
+            len(self._active) < min(self.runner.slots() + 1, self.search.wanted)
+        ):
             if not self._ready and not self._ask():
                 return
             trial = self._ready.popleft()
             self.search.start(trial)
             self.records.started(trial)
             self._active[trial.number] = trial
-            self._restore(trial)
-            self._submit(trial)
+            if self._settled_already(trial):
+                self.watch(self._standing())
+            else:
+                self._restore(trial)
+                self._submit(trial)
+
+    def _settled_already(self, trial: Trial) -> bool:
+        """Ends a trial of which nothing need be trained: its result is known, or of no use."""
+        twin = self.search.twin(trial)
+        if twin is not None:
+            trial.same_as, trial.epoch = twin.number, twin.epoch
+            trial.values, trial.others = twin.values, twin.others
+            trial.excess, trial.metrics = twin.excess, twin.metrics
+            trial.environment, trial.diagnosis = twin.environment, twin.diagnosis
+            self.search.report(trial)
+            self._end(trial, Event.FINISH, f"the same as trial {twin.number}")
+        elif broken := self._broken_from_the_start(trial):
+            self._end(trial, Event.PRUNE, f"infeasible: {broken}")
+        return trial.ended
+
+    def _broken_from_the_start(self, trial: Trial) -> str | None:
+        """The bounds that a trial breaks whatever it learns; keeps its excess."""
+        bounds = [each for each in self.study.constraints if each.metric == "parameters"]
+        if not bounds or self.parameters is None:
+            return None
+        count = float(self.parameters(trial.config))
+        trial.excess = excesses(bounds, {"parameters": [count]})
+        return ", ".join(each.broken(count) for each in bounds if each.excess(count) > 0)
 
     def _ask(self) -> bool:
         pending = len(self._active) + len(self._ready)
@@ -202,10 +236,12 @@ class Loop:
         trial.worker_seconds += outcome.seconds
         trial.metrics = {name: values.tolist() for name, values in outcome.metrics.items()}
         trial.values = trial.metrics[self.study.metric]
+        trial.others = self.study.others(trial.metrics)
+        trial.excess = excesses(self.study.constraints, trial.metrics)
         trial.environment = outcome.environment
         figures = outcome.figures()
         trial.diagnosis = diagnose(figures)
-        if outcome.diverged is not None or not math.isfinite(trial.value):
+        if outcome.diverged is not None or not all(map(math.isfinite, trial.scores)):
             epoch = outcome.diverged or trial.epoch
             self._end(trial, Event.DIVERGE, f"diverged at epoch {epoch}")
             return
@@ -233,17 +269,17 @@ class Loop:
         return ladder.seen_by(trial.number, lag) if lag else ladder
 
     def _leads(self, trial: Trial) -> bool:
-        if self.best is None:
-            return True
-        sign = -1 if self.study.maximize else 1
-        better, number = sign * trial.value, trial.number  # of equals the first is the best
-        return (better, number) < (sign * self.best.value, self.best.number)
+        if not trial.feasible or self.best is None:
+            return trial.feasible
+        order, best = self.study.order, self.best  # of equals the first is the best
+        return order(trial.scores, trial.number) < order(best.scores, best.number)
 
     def _end(
         self, trial: Trial, event: Event, reason: str | None = None, error: str | None = None
     ) -> None:
         trial.happens(event, reason)
-        learnt = trial.epoch > 0 and trial.state in (State.COMPLETE, State.PRUNED)
+        learnt = trial.state in (State.COMPLETE, State.PRUNED) and trial.epoch > 0
+        learnt = learnt and trial.same_as is None
         fetch = (lambda: self.runner.state(trial.number)) if learnt else None
         best = trial.state is State.COMPLETE and self._leads(trial)
         self.records.ended(trial, fetch, error, best=best)

@@ -7,7 +7,8 @@ seeded by (seed, trial number): a resumed study goes on as if it had never stopp
 starts its evolution anew, from the trials that it finds.)
 
 TPE and Gaussian processes grow slower with every trial that they look at. They are shown the trials
-that run, the best `BEST` and the newest `NEWEST` of those that ended (see `_Recent`).
+that run, the best `BEST` and the newest `NEWEST` of those that ended (see `_Recent`); with several
+objectives, where the best are no short list, all of them.
 """
 
 import bisect
@@ -17,6 +18,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable, Container, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -29,9 +31,9 @@ from optuna.distributions import (
 )
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import InMemoryStorage
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from sweep.search.storage import CONSTRAINT
 from sweep.spec import space
 from sweep.spec.study import Study
 
@@ -45,19 +47,27 @@ and for the density of the others; `benchmarks/history.py` measures that nothing
 """
 
 
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
 class Result(NamedTuple):
-    """How a trial ended: Optuna's state, its value if it is complete, its values at rungs."""
+    """How a trial ended.
+
+    Optuna's state, the objectives' values of one that is complete, the values at rungs, and how far
+    it is beyond each constraint.
+    """
 
     state: TrialState
-    value: float | None
+    scores: Sequence[float] | None
     reports: Mapping[int, float]
+    excess: Mapping[str, float] = NOTHING
 
 
 class Sampler(Protocol):
     """Chooses configurations. Used from one thread; trials are asked for in number order."""
 
-    def ask(self, number: int) -> Params | None:
-        """The parameters of trial `number`; None when the design is exhausted."""
+    def ask(self, number: int, fixed: Mapping[str, space.Scalar] = NOTHING) -> Params | None:
+        """The parameters of trial `number`, of which some may be fixed; None after the last."""
 
     def tell(self, number: int, result: Result) -> None:
         """Hears how a trial ended."""
@@ -78,7 +88,8 @@ def make(study: Study, past: Sequence[FrozenTrial]) -> Sampler:
     name = study.search.sampler.name
     if name in DESIGNS:
         return Design(DESIGNS[name](study))
-    storage = _Recent(maximize=study.maximize) if name in RECENT else InMemoryStorage()
+    bounded = name in RECENT and len(study.objectives) == 1
+    storage = _Recent(maximize=study.maximize) if bounded else InMemoryStorage()
     return OptunaSampler(study, SAMPLERS[name], past, storage)
 
 
@@ -105,22 +116,25 @@ class OptunaSampler:
         self._seed = study.search.seed
         self._lag = study.lag
         self._sampler = sampler
-        direction = StudyDirection.MAXIMIZE if study.maximize else StudyDirection.MINIMIZE
-        self._study = optuna.create_study(direction=direction, storage=storage)
+        self._study = optuna.create_study(directions=study.directions, storage=storage)
         self._results: dict[int, Result] = {}
         for number, trial in enumerate(past):
             if trial.state.is_finished():
-                value = trial.value if trial.state is TrialState.COMPLETE else None
-                self._results[number] = Result(trial.state, value, trial.intermediate_values)
+                scores = trial.values if trial.state is TrialState.COMPLETE else None
+                self._results[number] = Result(
+                    trial.state, scores, trial.intermediate_values, trial.constraints
+                )
             self._study.add_trial(_running(trial))
 
-    def ask(self, number: int) -> Params:
-        """Asks a sampler seeded by the trial's number."""
+    def ask(self, number: int, fixed: Mapping[str, space.Scalar] = NOTHING) -> Params:
+        """Asks a sampler seeded by the trial's number for what is not fixed."""
         for each in sorted(each for each in self._results if each <= number - self._lag):
             self._take_in(each, self._results.pop(each))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._study.sampler = self._sampler(seeded(self._seed, number))
+        if fixed:
+            self._study.enqueue_trial(dict(fixed))
         trial = self._study.ask()
         assert trial.number == number
         space.resolve(self._template, lambda parameter: _suggest(trial, parameter))
@@ -131,12 +145,14 @@ class OptunaSampler:
         self._results[number] = result
 
     def _take_in(self, number: int, result: Result) -> None:
-        """Tells Optuna; a pruned trial counts with its values at rungs."""
+        """Tells Optuna; a pruned trial counts with its values at rungs, or as out of bounds."""
         storage = self._study._storage
         trial = storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
         for epoch, value in result.reports.items():
             storage.set_trial_intermediate_value(trial, epoch, value)
-        self._study.tell(number, result.value, result.state)
+        for constraint, excess in result.excess.items():
+            storage.set_trial_system_attr(trial, CONSTRAINT + constraint, excess)
+        self._study.tell(number, result.scores, result.state)
 
 
 class _Recent(InMemoryStorage):
@@ -150,7 +166,7 @@ class _Recent(InMemoryStorage):
         self._sign = -1 if maximize else 1
         self._open: set[int] = set()
         self._ended: list[tuple[int, FrozenTrial]] = []
-        self._ranked: list[tuple[float, int, FrozenTrial]] = []
+        self._ranked: list[tuple[float, float, int, FrozenTrial]] = []
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Makes a trial, which is shown until it ends."""
@@ -168,7 +184,9 @@ class _Recent(InMemoryStorage):
             self._open.discard(trial_id)
             bisect.insort(self._ended, (trial.number, trial))
             if state is TrialState.COMPLETE:
-                bisect.insort(self._ranked, (self._sign * trial.values[0], trial.number, trial))
+                beyond = sum(each for each in trial.constraints.values() if each > 0)
+                place = (beyond, self._sign * trial.values[0])
+                bisect.insort(self._ranked, (*place, trial.number, trial))
         return done
 
     def get_all_trials(
@@ -182,7 +200,7 @@ class _Recent(InMemoryStorage):
         They are not to be written to, whatever `deepcopy` says: Optuna's own samplers never do.
         """
         shown = dict(self._ended[-NEWEST:])
-        earlier = (each for _, number, each in self._ranked if number not in shown)
+        earlier = (each for _, _, number, each in self._ranked if number not in shown)
         best = list(itertools.islice(earlier, BEST))
         running = [self.get_trial(each) for each in self._open]
         found = {each.number: each for each in (*best, *shown.values(), *running)}
@@ -232,8 +250,8 @@ class Design:
     def __init__(self, point: Callable[[int], Params | None]) -> None:
         self._point = point
 
-    def ask(self, number: int) -> Params | None:
-        """The point of that number."""
+    def ask(self, number: int, fixed: Mapping[str, space.Scalar] = NOTHING) -> Params | None:
+        """The point of that number; none is ever fixed."""
         return self._point(number)
 
     def tell(self, number: int, result: Result) -> None:

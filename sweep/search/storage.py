@@ -9,7 +9,7 @@ the driver waits for it, and what it was writing is written once.
 import datetime as dt
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,12 +24,19 @@ from sqlalchemy.pool import NullPool
 
 from sweep.search.journal import Journal, mend
 from sweep.search.trial import State, Trial
+from sweep.spec.objectives import Direction
 from sweep.workspace import StorageUnavailable
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 RECORD = "sweep"
 """The user attribute of a trial that holds what Optuna has no place for."""
+
+WANTED = "sweep.wanted"
+"""The user attribute of a trial that names the entry of the queue that it was made of."""
+
+CONSTRAINT = "constraints:"
+"""How Optuna calls the system attribute of a constraint, before its name."""
 
 STATES = {
     State.COMPLETE: TrialState.COMPLETE,
@@ -56,24 +63,26 @@ class Storage:
         StorageUnavailable: the database does not answer; a driver waits for it first.
     """
 
-    def __init__(self, place: Path | str, study: str, *, maximize: bool | None = None) -> None:
-        """Opens a study; creates it when its direction (`maximize`) is given."""
+    def __init__(
+        self, place: Path | str, study: str, *, directions: Sequence[Direction] | None = None
+    ) -> None:
+        """Opens a study; creates it when its directions (`maximize`, `minimize`) are given."""
         self._journal: Journal | None = None
         self._database: RDBStorage | None = None
-        self._patience = 0.0 if maximize is None else WAIT_SECONDS
+        self._patience = 0.0 if directions is None else WAIT_SECONDS
         if isinstance(place, Path):
-            if maximize is None and not place.exists():
+            if directions is None and not place.exists():
                 raise FileNotFoundError(place)
-            if maximize is not None:
+            if directions is not None:
                 mend(place)
             self._journal = Journal(place)
             self._storage: BaseStorage = JournalStorage(self._journal)
         else:
             # A reader leaves no connection behind; a driver keeps one, and closes it.
-            pool = {"poolclass": NullPool} if maximize is None else {"pool_pre_ping": True}
+            pool = {"poolclass": NullPool} if directions is None else {"pool_pre_ping": True}
             self._database = self._kept(lambda: RDBStorage(place, engine_kwargs=pool))
             self._storage = get_storage(self._database)
-        if maximize is None:
+        if directions is None:
             try:
                 self._study = self._kept(
                     lambda: optuna.load_study(study_name=study, storage=self._storage)
@@ -85,7 +94,7 @@ class Storage:
                 lambda: optuna.create_study(
                     study_name=study,
                     storage=self._storage,
-                    direction="maximize" if maximize else "minimize",
+                    directions=directions,
                     load_if_exists=True,
                 )
             )
@@ -106,7 +115,7 @@ class Storage:
             datetime_complete=None,
             params=dict(trial.params),
             distributions={name: distributions[name] for name in trial.params},
-            user_attrs={},
+            user_attrs={WANTED: trial.wanted} if trial.wanted else {},
             system_attrs={},
             intermediate_values={},
         )
@@ -136,11 +145,13 @@ class Storage:
     def end(self, trial: Trial) -> None:
         """Puts the end of a trial on record: its values, its state and its reason."""
         number = self._ids[trial.number]
-        values = [trial.value] if trial.state is State.COMPLETE else None
+        values = trial.scores if trial.state is State.COMPLETE else None
 
         def end() -> None:
             with self._journal.together() if self._journal else nullcontext():
                 self._storage.set_trial_user_attr(number, RECORD, trial.record())
+                for constraint, excess in trial.excess.items():
+                    self._storage.set_trial_system_attr(number, CONSTRAINT + constraint, excess)
                 self._storage.set_trial_state_values(number, STATES[trial.state], values)
 
         def end_unless_ended() -> None:

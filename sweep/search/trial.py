@@ -42,6 +42,8 @@ ENDED = frozenset({State.COMPLETE, State.PRUNED, State.FAILED, State.STOPPED})
 TABLE: Mapping[tuple[State, Event], State] = {
     (State.WAITING, Event.SUBMIT): State.RUNNING,
     (State.WAITING, Event.STOP): State.STOPPED,
+    (State.WAITING, Event.FINISH): State.COMPLETE,
+    (State.WAITING, Event.PRUNE): State.PRUNED,
     (State.WAITING, Event.GIVE_UP): State.FAILED,
     (State.RUNNING, Event.ADVANCE): State.WAITING,
     (State.RUNNING, Event.FINISH): State.COMPLETE,
@@ -74,7 +76,10 @@ def after(state: State, event: Event) -> State:
 class Trial:
     """A trial as the loop sees it; `state` changes through `happens` alone.
 
-    `worker_seconds` is what its links took on workers, of those that came back to this driver.
+    `worker_seconds` is what its links took on workers, of those that came back to this driver;
+    `values` are those of the leading objective, one a replicate, `others` the means of the other
+    objectives; `excess` says how far the trial is beyond each constraint. `wanted` names the entry
+    of the queue that it was made of, `same_as` the trial whose result is its own as well.
     """
 
     number: int
@@ -88,9 +93,13 @@ class Trial:
     unsaved: float = 0.0
     worker_seconds: float = 0.0
     values: list[float] = field(default_factory=list)
+    others: list[float] = field(default_factory=list)
+    excess: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, list[float]] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     diagnosis: Sequence[str] = ()
+    wanted: str | None = None
+    same_as: int | None = None
 
     def happens(self, event: Event, reason: str | None = None) -> None:
         """Takes the step that an event causes, and keeps the reason of an ending.
@@ -109,8 +118,18 @@ class Trial:
 
     @property
     def value(self) -> float:
-        """The mean of the objective over the replicates."""
+        """The mean of the leading objective over the replicates."""
         return sum(self.values) / len(self.values) if self.values else float("nan")
+
+    @property
+    def scores(self) -> list[float]:
+        """The means of all objectives, the leading one first."""
+        return [self.value, *self.others]
+
+    @property
+    def feasible(self) -> bool:
+        """Whether it keeps every constraint, as far as is known."""
+        return all(each <= 0 for each in self.excess.values())
 
     def record(self) -> dict[str, Any]:
         """What is stored of a trial that has ended, beside its parameters and values at rungs."""

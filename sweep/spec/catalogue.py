@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweep.spec.study import EXTRAS, Study, check
+from sweep.spec.contradictions import EXTRAS
+from sweep.spec.study import Study, check
 from sweep.spec.study_file import load
 from trainer.rules import ConfigError
 

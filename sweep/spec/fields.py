@@ -6,6 +6,7 @@ Those of `model` and `training` are the trainer's (`trainer.config`).
 from typing import Any
 
 from sweep.pruners import PRUNERS
+from sweep.spec.objectives import METRICS, Objective
 from trainer.config import Config
 from trainer.preprocessing import PREPROCESSING
 from trainer.rules import (
@@ -30,17 +31,6 @@ NAME = r"(?!mlflow\.db|mlartifacts$)[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 
 It is no name that the workspace has for something else.
 """
-
-METRICS = {
-    "val_accuracy": "maximize",
-    "val_loss": "minimize",
-    "train_accuracy": "maximize",
-    "train_loss": "minimize",
-    "parameters": "minimize",
-    "predict_seconds": "minimize",
-    "epoch_seconds": "minimize",
-}
-"""What may be the objective, and its natural direction."""
 
 
 def _names(*names: str) -> Choice:
@@ -88,16 +78,6 @@ class DataSource:
         "standardize",
         Choice({name: entry.parameters for name, entry in PREPROCESSING.items()}),
         "fitted on the training rows only",
-    )
-
-
-@section
-class Objective:
-    """What a trial is judged by (`objective`)."""
-
-    metric: Any = setting("val_accuracy", _names(*METRICS), "mean over replicates at the end")
-    direction: Any = setting(
-        None, Optional(_names("maximize", "minimize")), "by default the metric's natural one"
     )
 
 
@@ -169,6 +149,18 @@ class Record:
         Choice({"all": {}, "best-k": {"k": Setting(5, Integer(1), "how many")}, "none": {}}),
         "whose trained weights are kept",
     )
+    models: Any = setting(
+        "best",
+        Choice(
+            {
+                "best": {},
+                "best-k": {"k": Setting(5, Integer(1), "how many")},
+                "all": {},
+                "none": {},
+            }
+        ),
+        "whose models are logged: the winner's, those of the best, of all that completed, or none",
+    )
 
 
 FIELDS: dict[str, Setting] = {
@@ -185,7 +177,8 @@ FIELDS: dict[str, Setting] = {
     "data": Setting({}, Section(DataSource), "the data"),
     "model": Setting({}, settings(Config)["model"].rule, "the net"),
     "training": Setting({}, settings(Config)["training"].rule, "how it is trained"),
-    "objective": Setting({}, Section(Objective), "what a trial is judged by"),
+    "objective": Setting({}, Section(Objective), "what a trial is judged by, or a list of such"),
+    "constraints": Setting([], Items(Text()), "bounds on metrics, such as parameters <= 100000"),
     "search": Setting({}, Section(Search), "how configurations are chosen"),
     "replicates": Setting(3, Integer(1, 1000), "seeds of every configuration"),
     "claims": Setting([], Items(Section(ClaimFields)), "what it expects"),

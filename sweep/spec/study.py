@@ -4,42 +4,39 @@
 Nothing else of the sweep starts before that.
 """
 
-import importlib.util
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sweep.spec import space
 from sweep.spec.claims import Claim, read_claims
+from sweep.spec.contradictions import LISTED, contradictions
+from sweep.spec.corners import corners, first
 from sweep.spec.fields import (
     FIELDS,
-    METRICS,
     Checkpoint,
     DataSource,
-    Objective,
     Record,
     Resources,
     Search,
 )
+from sweep.spec.objectives import Constraint, Direction, Objective, read_constraints
 from sweep.spec.study_file import dump
-from trainer.config import Config, conflicts, elsewhere
 from trainer.rules import (
     UNREAD,
     ConfigError,
+    Items,
     Problem,
+    Section,
+    Setting,
     build,
     read_settings,
 )
 
-DESIGNS = ("grid", "factorial")
-"""Samplers that list every combination of values."""
-
-MOST_POINTS = 100_000
-"""The most points that a design may have."""
-
-EXTRAS = {"cmaes": "cmaes", "gp": "torch"}
-"""Samplers that need a package which is no dependency."""
+SEVERAL = {
+    "objective": Setting([], Items(Section(Objective), least=1), "what trials are judged by")
+}
+"""The field `objective` when it is a list."""
 
 SEARCHABLE = ("model.", "training.", "data.preprocess")
 """Where the paths begin at which a distribution may stand for a value."""
@@ -58,7 +55,8 @@ class Study:
     claims: tuple[Claim, ...]
     data: DataSource
     template: Mapping[str, Any]
-    objective: Objective
+    objectives: tuple[Objective, ...]
+    constraints: tuple[Constraint, ...]
     search: Search
     replicates: int
     resources: Resources
@@ -73,14 +71,31 @@ class Study:
 
     @property
     def metric(self) -> str:
-        """The objective's metric."""
-        return str(self.objective.metric.name)
+        """The metric of the leading objective."""
+        return self.objectives[0].name
 
     @property
     def maximize(self) -> bool:
-        """Whether larger values of the objective are better."""
-        chosen = self.objective.direction
-        return (chosen.name if chosen else METRICS[self.metric]) == "maximize"
+        """Whether larger values of the leading objective are better."""
+        return self.objectives[0].maximize
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """`maximize` or `minimize` for every objective."""
+        return tuple(each.wanted for each in self.objectives)
+
+    def others(self, metrics: Mapping[str, Sequence[float]]) -> list[float]:
+        """A trial's values of all objectives but the leading one: means over the replicates."""
+        found = [metrics[each.name] for each in self.objectives[1:]]
+        return [sum(values) / len(values) for values in found]
+
+    def order(self, scores: Sequence[float], number: int) -> tuple[float, ...]:
+        """What sorts trials, best first: the leading objective, the others, then the number."""
+        signed = (
+            -score if each.maximize else score
+            for each, score in zip(self.objectives, scores, strict=True)
+        )
+        return (*signed, number)
 
     @property
     def epochs(self) -> int:
@@ -94,7 +109,7 @@ class Study:
 
     @property
     def _at_a_look(self) -> int:
-        if self.search.sampler.name not in DESIGNS:
+        if self.search.sampler.name not in LISTED:
             return self.search.trials
         return min(self.search.trials, space.count(self.template))
 
@@ -132,11 +147,11 @@ class Study:
 
     def first_config(self) -> dict[str, Any]:
         """The plain configuration with every parameter at its first value."""
-        return _first(self.template)
+        return first(self.template)
 
     def corners(self) -> Iterator[dict[str, Any]]:
         """Plain configurations in which every two extreme values of parameters meet once."""
-        return _corners(self.template)
+        return corners(self.template)
 
 
 def _largest(given: Any) -> int:
@@ -155,24 +170,29 @@ def check(values: Mapping[str, Any]) -> Study:
         ConfigError: with every mistake found.
     """
     problems: list[Problem] = []
-    tree = read_settings(FIELDS, _balanced(values), "", problems, _searchable)
+    several = isinstance(values.get("objective"), list)
+    fields = FIELDS | (SEVERAL if several else {})
+    tree = read_settings(fields, _unpruned(values), "", problems, _searchable)
     claims: tuple[Claim, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
+    template: dict[str, Any] = {}
     if not problems:
-        parameters = space.parameters(_template(tree))
-        claims = read_claims(tree["claims"], parameters, tree["objective"]["metric"], problems)
-        problems += _conflicts(_template(tree), tree["resources"]["gpu"])
-        problems += _unsearchable(tree) or _unrepeatable(tree)
-        problems += _contradictions(values, tree)
+        tree["objective"] = tree["objective"] if several else [tree["objective"]]
+        template = _template(tree)
+        parameters, metric = space.parameters(template), tree["objective"][0]["metric"]
+        claims = read_claims(tree["claims"], parameters, metric, problems)
+        constraints = read_constraints(tree["constraints"], problems)
+        problems += contradictions(tree, template, constraints, values.get("replicates"))
     if problems:
         raise ConfigError(problems)
-    template = _template(tree)
     return Study(
         name=tree["name"],
         question=tree["question"],
         claims=claims,
-        data=build(DataSource, tree["data"] | _first(template)["data"]),
+        data=build(DataSource, tree["data"] | first(template)["data"]),
         template=template,
-        objective=build(Objective, tree["objective"]),
+        objectives=tuple(build(Objective, each) for each in tree["objective"]),
+        constraints=constraints,
         search=build(Search, tree["search"]),
         replicates=tree["data"]["folds"] or tree["replicates"],
         resources=build(Resources, tree["resources"]),
@@ -182,12 +202,17 @@ def check(values: Mapping[str, Any]) -> Study:
     )
 
 
-def _balanced(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values; a factorial design, which pruning would unbalance, has no pruner by default."""
-    search = values.get("search")
-    if not isinstance(search, dict) or search.get("sampler") != "factorial":
+def _unpruned(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, by default without a pruner where none can be.
+
+    Pruning would unbalance a factorial design, and among several objectives nobody is ahead.
+    """
+    search, objective = values.get("search", {}), values.get("objective")
+    if not isinstance(search, dict):
         return dict(values)
-    return {**values, "search": {"pruner": "none", **search}}
+    if search.get("sampler") == "factorial" or (isinstance(objective, list) and objective[1:]):
+        search = {"pruner": "none", **search}
+    return {**values, "search": search}
 
 
 def _searchable(rule: Any, found: Any, path: str, problems: list[Problem]) -> Any:
@@ -199,108 +224,3 @@ def _searchable(rule: Any, found: Any, path: str, problems: list[Problem]) -> An
 def _template(tree: Mapping[str, Any]) -> dict[str, Any]:
     data = {"preprocess": tree["data"]["preprocess"]}
     return {"data": data, "model": tree["model"], "training": tree["training"]}
-
-
-def _first(template: Mapping[str, Any]) -> dict[str, Any]:
-    """The plain configuration with every parameter at its first value."""
-    plain: dict[str, Any] = space.resolve(template, lambda each: _ends(each)[0])
-    return plain
-
-
-def _conflicts(template: Mapping[str, Any], gpu: float) -> list[Problem]:
-    """Combinations of fields that can't be trained, wherever the search space can reach one.
-
-    A conflict is between two fields, so every pair of extreme values is tried, with the other
-    parameters at their first.
-    """
-    found: dict[str, Problem] = {}
-    for plain in _corners(template):
-        config = build(Config, plain)
-        problems = conflicts(config) + (elsewhere(config) if gpu else [])
-        found |= {str(problem): problem for problem in problems}
-    return list(found.values())
-
-
-def _corners(template: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for pair in itertools.combinations([{}, {}, *_extremes(template)], 2):
-        fixed = pair[0] | pair[1]
-        yield space.resolve(template, lambda each: fixed.get(each.name, _ends(each)[0]))  # noqa: B023
-
-
-def _extremes(template: Any) -> Iterator[dict[str, space.Scalar]]:
-    """The ends of every parameter, each with the choices that lead to it."""
-    match template:
-        case space.Range():
-            yield from ({template.name: end} for end in _ends(template))
-        case space.Choose():
-            for label, option in zip(template.labels, template.options, strict=True):
-                here = {template.name: label}
-                yield from ({**here, **below} for below in [{}, *_extremes(option)])
-        case dict() | list():
-            for part in template.values() if isinstance(template, dict) else template:
-                yield from _extremes(part)
-
-
-def _ends(parameter: space.Parameter) -> list[space.Scalar]:
-    if isinstance(parameter, space.Choose):
-        return list(parameter.labels)
-    return [parameter.low, parameter.high]
-
-
-def _unsearchable(tree: Mapping[str, Any]) -> list[Problem]:
-    """What the sampler can't do with this search space."""
-    sampler = tree["search"]["sampler"]
-    needed = EXTRAS.get(sampler)
-    if needed is not None and importlib.util.find_spec(needed) is None:
-        rule = f"needs the package {needed}, which the extra `{sampler}` installs"
-        return [Problem("search.sampler", rule, sampler)]
-    if sampler not in DESIGNS:
-        return []
-    template = _template(tree)
-    endless = [each for each in space.parameters(template) if each.points() is None]
-    if endless:
-        rule = f"has endless values, which `search.sampler: {sampler}` can't list: give it a step"
-        return [Problem(each.name, rule) for each in endless]
-    combinations = space.count(template)
-    if combinations > MOST_POINTS:
-        rule = f"can list at most {MOST_POINTS} combinations of values; here are {combinations}"
-        return [Problem("search.sampler", rule, sampler)]
-    return []
-
-
-def _unrepeatable(tree: Mapping[str, Any]) -> list[Problem]:
-    """What keeps a study from more than one look at its claims."""
-    search = tree["search"]
-    if search["looks"] == 1:
-        return []
-    if search["sampler"] not in DESIGNS:
-        rule = f"must be 1 unless search.sampler is {' or '.join(DESIGNS)}"
-    elif tree["data"]["folds"] is not None:
-        rule = "must be 1 with data.folds: every fold is trained already"
-    elif search["trials"] < (combinations := space.count(_template(tree))):
-        rule = f"must be 1 unless search.trials is at least the {combinations} combinations"
-    else:
-        return []
-    return [Problem("search.looks", rule, search["looks"])]
-
-
-def _contradictions(values: Mapping[str, Any], tree: Mapping[str, Any]) -> list[Problem]:
-    gpu = tree["resources"]["gpu"]
-    if gpu > 1 and gpu != int(gpu):
-        return [Problem("resources.gpu", "must be a whole number above 1", gpu)]
-    folds = tree["data"]["folds"]
-    if folds is not None and values.get("replicates", folds) != folds:
-        rule = f"must be data.folds ({folds}) or left out: each replicate is a fold"
-        return [Problem("replicates", rule, values["replicates"])]
-    return list(_timed(tree)) if tree["search"]["reproducible"] else []
-
-
-def _timed(tree: Mapping[str, Any]) -> Iterator[Problem]:
-    """What of a study depends on how fast its workers are."""
-    why = "with search.reproducible: it depends on how fast workers are"
-    for budget in ("timeout", "worker_seconds"):
-        if tree["search"][budget] is not None:
-            yield Problem(f"search.{budget}", f"must be left out {why}", tree["search"][budget])
-    metric = tree["objective"]["metric"]
-    if metric.endswith("_seconds"):
-        yield Problem("objective.metric", f"must not be a time {why}", metric)

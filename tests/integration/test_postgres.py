@@ -60,7 +60,7 @@ def test_trials_and_runs_are_kept_in_postgresql(sweep: Sweep, server: Postgres) 
 
 
 def test_a_study_of_another_workspace_is_not_taken_over(sweep: Sweep, server: Postgres) -> None:
-    Storage(server.url("studies"), "theirs", maximize=True).close()
+    Storage(server.url("studies"), "theirs", directions=["maximize"]).close()
     said = sweep("run", SMOKE, "--name", "theirs", code=2)
     assert "name: is the name of another study in $SWEEP_STORAGE" in said
 
@@ -104,7 +104,7 @@ def test_what_is_written_during_a_restart_is_written_once(
     server: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PGPASSFILE", str(server.passfile))
-    storage = Storage(server.url("studies"), "patient", maximize=True)
+    storage = Storage(server.url("studies"), "patient", directions=["maximize"])
     server.stop()
     later = threading.Timer(1.5, server.start)
     later.start()

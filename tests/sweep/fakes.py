@@ -48,6 +48,7 @@ class FakeSearch:
         self.ladder = Ladder(study.maximize)
         self.counts = dict.fromkeys(State, 0)
         self.trials: list[Trial] = []
+        self.twins: dict[int, int] = {}
 
     @property
     def wanted(self) -> int:
@@ -66,6 +67,9 @@ class FakeSearch:
         self._calls.append(("ask", number))
         self.trials.append(Trial(number, {}, {"training": {"epochs": EPOCHS}}))
         return self.trials[-1]
+
+    def twin(self, trial: Trial) -> Trial | None:
+        return self.trials[self.twins[trial.number]] if trial.number in self.twins else None
 
     def start(self, trial: Trial) -> None:
         assert trial.state is State.WAITING

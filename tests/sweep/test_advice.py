@@ -42,6 +42,8 @@ def results(rates: list[float], diagnosis: tuple[str, ...] = (), **more: Any) ->
                 {},
                 {},
                 [*diagnosis],
+                [1 - number / 100],
+                [],
             )
         )
     return Results(study, "finished", trials, [], None)

@@ -46,11 +46,13 @@ def designed(*claims: Any, replicates: int = 6, **fields: Any) -> Study:
 
 def trial(number: int, params: dict[str, Any], values: list[float], **more: Any) -> TrialResult:
     known = [finite(each) for each in values]
-    given: dict[str, Any] = {"state": "complete", "reason": None} | more
+    given: dict[str, Any] = {"state": "complete", "reason": None, "violated": []} | more
+    mean = finite(sum(values) / len(values))
     return TrialResult(
         number=number,
         params=params,
-        value=finite(sum(values) / len(values)),
+        value=mean,
+        scores=[mean],
         values=known,
         epoch=27,
         seconds=1.0,

@@ -7,6 +7,8 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from cluster.head import RAY
+
 ROOT = Path(__file__).parents[2]
 FILES = ("ray_cluster.yaml", "ray_cluster_local.yaml")
 
@@ -29,18 +31,31 @@ def test_ray_would_refuse_a_field_that_it_does_not_know() -> None:
 @pytest.mark.parametrize("file", FILES)
 def test_every_ray_that_is_started_asks_for_the_token(file: str) -> None:
     config = load(file)
-    for commands in ("head_start_ray_commands", "worker_start_ray_commands"):
-        starts = [each for each in config[commands] if " start " in each]
-        assert starts
-        assert all("RAY_AUTH_MODE=token" in each for each in starts)
-    (head,) = [each for each in config["head_start_ray_commands"] if " start " in each]
+    worker = config["worker_start_ray_commands"][-1]
+    assert "RAY_AUTH_MODE=token" in worker
+    assert "ray start" in worker
+    head = config["head_start_ray_commands"][-1]
+    assert "-m cluster.head" in head
+    assert RAY["RAY_AUTH_MODE"] == "token"
     assert "--dashboard-host=127.0.0.1" in head
-    assert "chmod 600 ~/.ray/auth_token" in config["setup_commands"]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_machine_is_set_up_from_the_lock_file(file: str) -> None:
+    config = prepare_config(load(file))
+    setups = [config["head_setup_commands"], config["worker_setup_commands"]]
+    types = config["available_node_types"].values()
+    setups += [each["worker_setup_commands"] for each in types if "worker_setup_commands" in each]
+    assert all("~/sweep/cluster/setup.sh" in each for each in setups)
+    setup = (ROOT / "cluster" / "setup.sh").read_text(encoding="utf-8")
+    assert "make .venv/ready" in setup  # which installs requirements.lock
+    assert "chmod 600 ~/.ray/auth_token" in setup
 
 
 def test_workers_of_the_cloud_form_come_from_none_to_a_maximum() -> None:
     config = load("ray_cluster.yaml")
     types = config["available_node_types"]
+    assert all("resources" in each for each in types.values())
     workers = {name: each for name, each in types.items() if name != config["head_node_type"]}
     assert any(each["resources"].get("GPU") for each in workers.values())
     assert any(not each["resources"].get("GPU") for each in workers.values())

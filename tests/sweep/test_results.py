@@ -25,7 +25,7 @@ class Written:
         self.study = study
         self.folder: StudyFolder = Workspace(path).study(study.name)
         self.folder.create(study.text)
-        self.storage = Storage(self.folder.trials, study.name, maximize=study.maximize)
+        self.storage = Storage(self.folder.trials, study.name, directions=study.directions)
         self.distributions = {each.name: distribution(each) for each in study.parameters()}
         self.number = 0
 
@@ -95,6 +95,7 @@ def test_the_trials_of_a_study(written: Written) -> None:
         "metrics": {},
         "environment": {},
         "diagnosis": [],
+        "violated": [],
     }
     assert [each["number"] for each in found] == list(range(7))
     assert [each["state"] for each in found] == [

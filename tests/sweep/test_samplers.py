@@ -44,7 +44,7 @@ def play(sampler: Sampler, trials: int) -> Iterator[Params]:
             found = value(asked[ended])
             reports = {1: found} if ended % 5 else {}
             if ended % 3:
-                sampler.tell(ended, Result(TrialState.COMPLETE, found, reports))
+                sampler.tell(ended, Result(TrialState.COMPLETE, [found], reports))
             else:
                 state = TrialState.PRUNED if ended % 2 else TrialState.FAIL
                 sampler.tell(ended, Result(state, None, reports))
@@ -196,7 +196,7 @@ def test_tpe_is_shown_the_best_the_newest_and_the_running(
     for number in map(int, chance.permutation([each for each in range(20) if each not in (2, 18)])):
         state = TrialState.FAIL if number in (17, 5) else TrialState.COMPLETE
         found = values[number] if state is TrialState.COMPLETE else None
-        sampler.tell(number, Result(state, found, {}))
+        sampler.tell(number, Result(state, found if found is None else [found], {}))
     sampler.ask(20)
     earlier = [each for each in range(15) if each not in (2, 5)]
     best = sorted(earlier, key=lambda each: (-values[each] if maximize else values[each], each))[:3]
@@ -255,7 +255,7 @@ def test_reproducible_suggestions_do_not_depend_on_what_was_quicker(
                 late = running[0] <= number - 4
                 ended = running.pop(0 if late else order.integers(len(running)))
                 score = value(found[ended])
-                one.tell(ended, Result(TrialState.COMPLETE, score, {1: score}))
+                one.tell(ended, Result(TrialState.COMPLETE, [score], {1: score}))
             params = one.ask(number)
             assert params is not None
             found.append(params)

@@ -34,7 +34,7 @@ class Folder:
         self.study = study
 
     def search(self) -> Search:
-        storage = Storage(self.path, self.study.name, maximize=self.study.maximize)
+        storage = Storage(self.path, self.study.name, directions=self.study.directions)
         return Search(self.study, storage)
 
     def stored(self) -> list[Any]:

@@ -40,7 +40,7 @@ def path(tmp_path: Path) -> Path:
 
 def filled(path: Path) -> list[FrozenTrial]:
     """A study with a trial in each state, the last one running."""
-    storage = Storage(path, "s", maximize=True)
+    storage = Storage(path, "s", directions=["maximize"])
     for number in range(5):
         storage.start(trial(number), DISTRIBUTIONS)
         storage.report(number, 1, 0.5)
@@ -90,7 +90,7 @@ def test_only_active_parameters_are_stored(path: Path) -> None:
 
 
 def test_a_label_keeps_its_type(path: Path) -> None:
-    storage = Storage(path, "s", maximize=True)
+    storage = Storage(path, "s", directions=["maximize"])
     kinds: list[Any] = ["a", 1, 2.5, True, None]
     del kinds[3]  # for Optuna True is 1
     for number, kind in enumerate(kinds):
@@ -101,7 +101,7 @@ def test_a_label_keeps_its_type(path: Path) -> None:
 
 def test_a_writer_goes_on_where_another_ended(path: Path) -> None:
     filled(path)
-    storage = Storage(path, "s", maximize=True)
+    storage = Storage(path, "s", directions=["maximize"])
     storage.report(4, 9, 0.75)
     end(storage, trial(4), Event.FINISH, [0.75])
     storage.start(trial(5), DISTRIBUTIONS)
@@ -111,7 +111,7 @@ def test_a_writer_goes_on_where_another_ended(path: Path) -> None:
 
 
 def test_a_value_that_is_reported_again_takes_the_place_of_the_first(path: Path) -> None:
-    storage = Storage(path, "s", maximize=True)
+    storage = Storage(path, "s", directions=["maximize"])
     storage.start(trial(0), DISTRIBUTIONS)
     storage.report(0, 1, 0.5)
     storage.report(0, 1, 0.25)
@@ -120,7 +120,7 @@ def test_a_value_that_is_reported_again_takes_the_place_of_the_first(path: Path)
 
 
 def test_values_that_are_no_numbers_are_kept(path: Path) -> None:
-    storage = Storage(path, "s", maximize=True)
+    storage = Storage(path, "s", directions=["maximize"])
     storage.start(trial(0), DISTRIBUTIONS)
     end(storage, trial(0), Event.DIVERGE, [math.nan, math.inf])
     record = Storage(path, "s").trials()[0].user_attrs[RECORD]
@@ -130,7 +130,7 @@ def test_values_that_are_no_numbers_are_kept(path: Path) -> None:
 
 def test_an_ended_trial_is_not_changed_any_more(path: Path) -> None:
     filled(path)
-    storage = Storage(path, "s", maximize=True)
+    storage = Storage(path, "s", directions=["maximize"])
     with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
         storage.report(0, 9, 0.1)
     again = trial(0)
@@ -144,13 +144,13 @@ def test_a_torn_last_line_is_mended_and_nothing_before_it_is_lost(path: Path, ke
     """As kill -9 in the middle of a write leaves it; 1.0 lacks nothing but the end of the line."""
     before = filled(path)
     whole = path.read_bytes()
-    storage = Storage(path, "s", maximize=True)
+    storage = Storage(path, "s", directions=["maximize"])
     storage.start(trial(5), DISTRIBUTIONS)
     line = path.read_bytes()[len(whole) : -1]
     path.write_bytes(whole + line[: int(len(line) * kept)])
 
     assert Storage(path, "s").trials() == before  # a reader leaves the file as it is
-    again = Storage(path, "s", maximize=True)
+    again = Storage(path, "s", directions=["maximize"])
     assert again.trials() == before
     assert path.read_bytes().startswith(whole)
     again.start(trial(5), DISTRIBUTIONS)
@@ -162,16 +162,16 @@ def test_a_last_line_of_zeros_is_mended(path: Path) -> None:
     before = filled(path)
     with path.open("ab") as file:
         file.write(bytes(100))
-    assert Storage(path, "s", maximize=True).trials() == before
+    assert Storage(path, "s", directions=["maximize"]).trials() == before
 
 
 def test_a_study_whose_making_was_cut_off_is_made_again(path: Path) -> None:
     path.touch()
     with pytest.raises(FileNotFoundError):
         Storage(path, "s")
-    assert Storage(path, "s", maximize=True).trials() == []
+    assert Storage(path, "s", directions=["maximize"]).trials() == []
     path.write_bytes(path.read_bytes()[:20])
-    assert Storage(path, "s", maximize=True).trials() == []
+    assert Storage(path, "s", directions=["maximize"]).trials() == []
 
 
 def test_a_writer_that_is_killed_loses_nothing_it_was_told_is_stored(path: Path) -> None:
@@ -180,7 +180,7 @@ import os, signal
 from sweep.search.storage import Storage
 from sweep.search.trial import Trial
 from optuna.distributions import FloatDistribution
-storage = Storage(__import__("pathlib").Path({str(path)!r}), "s", maximize=True)
+storage = Storage(__import__("pathlib").Path({str(path)!r}), "s", directions=["maximize"])
 for number in range(20):
     storage.start(Trial(number, {{"x": number / 20}}, {{}}), {{"x": FloatDistribution(0, 1)}})
     storage.report(number, 1, number)
@@ -191,21 +191,21 @@ os.kill(os.getpid(), signal.SIGKILL)
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
     assert child.stdout == "stored\n", child.stderr
-    storage = Storage(path, "s", maximize=True)  # the lock went with its holder
+    storage = Storage(path, "s", directions=["maximize"])  # the lock went with its holder
     assert [each.intermediate_values for each in storage.trials()] == [{1: n} for n in range(20)]
     storage.report(0, 3, 0.5)
 
 
 def test_a_second_writer_is_noticed(path: Path) -> None:
-    first = Storage(path, "s", maximize=True)
-    second = Storage(path, "s", maximize=True)
+    first = Storage(path, "s", directions=["maximize"])
+    second = Storage(path, "s", directions=["maximize"])
     first.start(trial(0), DISTRIBUTIONS)
     with pytest.raises(RuntimeError, match="trial 0 was stored as 1: a second writer"):
         second.start(trial(0), DISTRIBUTIONS)
 
 
 def test_a_reader_sees_what_a_writer_has_written_so_far(path: Path) -> None:
-    writer = Storage(path, "s", maximize=True)
+    writer = Storage(path, "s", directions=["maximize"])
     reader = Storage(path, "s")
     assert reader.trials() == []
     writer.start(trial(0), DISTRIBUTIONS)
@@ -243,7 +243,7 @@ def test_what_is_stored_is_an_ordinary_optuna_journal(path: Path) -> None:
 
 
 def test_every_state_that_a_trial_can_end_in_is_stored(path: Path) -> None:
-    storage = Storage(path, "s", maximize=False)
+    storage = Storage(path, "s", directions=["minimize"])
     events = {
         State.COMPLETE: Event.FINISH,
         State.PRUNED: Event.DIVERGE,

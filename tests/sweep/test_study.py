@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sweep.spec import space
-from sweep.spec.study import MOST_POINTS, Study, check
+from sweep.spec.contradictions import MOST_POINTS
+from sweep.spec.study import Study, check
 from sweep.spec.study_file import compact, load, parse
 from trainer.config import Config, conflicts
 from trainer.data import Data, Fold

@@ -1,0 +1,134 @@
+"""What of a study can't be: fields that are right by themselves and not together."""
+
+import importlib.util
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sweep.spec import space
+from sweep.spec.corners import corners
+from sweep.spec.objectives import Constraint
+from trainer.config import Config, conflicts, elsewhere
+from trainer.rules import Problem, build, join
+
+LISTED = ("grid", "factorial")
+"""Samplers that list every combination of values."""
+
+DESIGNED = (*LISTED, "qmc")
+"""Samplers whose points are known before the first trial."""
+
+MOST_POINTS = 100_000
+"""The most points that a design may have."""
+
+EXTRAS = {"cmaes": "cmaes", "gp": "torch"}
+"""Samplers that need a package which is no dependency."""
+
+Tree = Mapping[str, Any]
+"""The values of a study file as the rules have let them through; `objective` is a list."""
+
+
+def contradictions(
+    tree: Tree, template: Tree, constraints: Sequence[Constraint], replicates: object
+) -> list[Problem]:
+    """Every mistake that lies between the fields of a study.
+
+    Args:
+        tree: its values.
+        template: those that its trials are trained by, with their distributions.
+        constraints: its constraints.
+        replicates: what the file itself says about them, if anything.
+    """
+    problems = _conflicts(template, tree["resources"]["gpu"])
+    problems += _unsearchable(tree, template) or _unrepeatable(tree, template)
+    problems += _misjudged(tree, constraints)
+    problems += _miscounted(tree, replicates)
+    if tree["search"]["reproducible"]:
+        problems += _timed(tree, constraints)
+    return problems
+
+
+def _conflicts(template: Tree, gpu: float) -> list[Problem]:
+    """Combinations of fields that can't be trained, wherever the search space can reach one.
+
+    A conflict is between two fields, so every pair of extreme values is tried, with the other
+    parameters at their first.
+    """
+    found: dict[str, Problem] = {}
+    for plain in corners(template):
+        config = build(Config, plain)
+        problems = conflicts(config) + (elsewhere(config) if gpu else [])
+        found |= {str(problem): problem for problem in problems}
+    return list(found.values())
+
+
+def _unsearchable(tree: Tree, template: Tree) -> list[Problem]:
+    """What the sampler can't do with this search space."""
+    sampler = tree["search"]["sampler"]
+    needed = EXTRAS.get(sampler)
+    if needed is not None and importlib.util.find_spec(needed) is None:
+        rule = f"needs the package {needed}, which the extra `{sampler}` installs"
+        return [Problem("search.sampler", rule, sampler)]
+    if sampler not in LISTED:
+        return []
+    endless = [each for each in space.parameters(template) if each.points() is None]
+    if endless:
+        rule = f"has endless values, which `search.sampler: {sampler}` can't list: give it a step"
+        return [Problem(each.name, rule) for each in endless]
+    combinations = space.count(template)
+    if combinations > MOST_POINTS:
+        rule = f"can list at most {MOST_POINTS} combinations of values; here are {combinations}"
+        return [Problem("search.sampler", rule, sampler)]
+    return []
+
+
+def _unrepeatable(tree: Tree, template: Tree) -> list[Problem]:
+    """What keeps a study from more than one look at its claims."""
+    search = tree["search"]
+    if search["looks"] == 1:
+        return []
+    if search["sampler"] not in LISTED:
+        rule = f"must be 1 unless search.sampler is {' or '.join(LISTED)}"
+    elif tree["data"]["folds"] is not None:
+        rule = "must be 1 with data.folds: every fold is trained already"
+    elif search["trials"] < (combinations := space.count(template)):
+        rule = f"must be 1 unless search.trials is at least the {combinations} combinations"
+    else:
+        return []
+    return [Problem("search.looks", rule, search["looks"])]
+
+
+def _misjudged(tree: Tree, constraints: Sequence[Constraint]) -> Iterator[Problem]:
+    """What can't be with several objectives, or with constraints."""
+    metrics = [each["metric"] for each in tree["objective"]]
+    for index, metric in enumerate(metrics):
+        if metric in metrics[:index]:
+            path = join(join("objective", index), "metric")
+            yield Problem(path, "is that of an earlier objective", metric)
+    several, search = len(metrics) > 1, tree["search"]
+    if several and search["pruner"] != "none":
+        rule = "must be none with several objectives: among them nobody is ahead"
+        yield Problem("search.pruner", rule, search["pruner"])
+    if search["sampler"] == "cmaes" and (several or constraints):
+        what = "several objectives" if several else "constraints"
+        yield Problem("search.sampler", f"can't search with {what}; tpe and gp can", "cmaes")
+
+
+def _miscounted(tree: Tree, replicates: object) -> Iterator[Problem]:
+    gpu, folds = tree["resources"]["gpu"], tree["data"]["folds"]
+    if gpu > 1 and gpu != int(gpu):
+        yield Problem("resources.gpu", "must be a whole number above 1", gpu)
+    if folds is not None and replicates not in (None, folds):
+        rule = f"must be data.folds ({folds}) or left out: each replicate is a fold"
+        yield Problem("replicates", rule, replicates)
+
+
+def _timed(tree: Tree, constraints: Sequence[Constraint]) -> Iterator[Problem]:
+    """What of a study depends on how fast its workers are."""
+    why = "with search.reproducible: it depends on how fast workers are"
+    for budget in ("timeout", "worker_seconds"):
+        if tree["search"][budget] is not None:
+            yield Problem(f"search.{budget}", f"must be left out {why}", tree["search"][budget])
+    judges = [("objective.metric", each["metric"]) for each in tree["objective"]]
+    judges += [("constraints", each.metric) for each in constraints]
+    for path, metric in judges:
+        if metric.endswith("_seconds"):
+            yield Problem(path, f"must not be a time {why}", metric)
