@@ -8,7 +8,7 @@ take none, so the clock shows what a method of search is worth, not what its dri
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
@@ -21,10 +21,11 @@ from benchmarks.table import Table
 from sweep.pruners import PRUNERS
 from sweep.scheduling.loop import Loop
 from sweep.scheduling.runner import Advanced, Link, Outcome
-from sweep.search.samplers import Params, Result, Sampler
+from sweep.search.samplers import NOTHING, Params, Result, Sampler
 from sweep.search.search import Search
 from sweep.search.storage import Storage
 from sweep.search.trial import Trial
+from sweep.spec import space
 from sweep.spec.study import check
 from trainer.state import State
 
@@ -149,15 +150,15 @@ class ToldComplete:
     def __init__(self, sampler: Sampler) -> None:
         self._sampler = sampler
 
-    def ask(self, number: int) -> Params | None:
+    def ask(self, number: int, fixed: Mapping[str, space.Scalar] = NOTHING) -> Params | None:
         """Asks the sampler."""
-        return self._sampler.ask(number)
+        return self._sampler.ask(number, fixed)
 
     def tell(self, number: int, result: Result) -> None:
         """Takes the value at the last rung for the trial's own."""
         if result.state is TrialState.PRUNED and result.reports:
             value = result.reports[max(result.reports)]
-            result = Result(TrialState.COMPLETE, value, result.reports)
+            result = result._replace(state=TrialState.COMPLETE, scores=[value])
         self._sampler.tell(number, result)
 
 
