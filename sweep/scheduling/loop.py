@@ -190,7 +190,8 @@ class Loop:
     def _submit(self, trial: Trial, since: float | None = None) -> None:
         """Submits the rest of the way to the next rung; `since` when the first part was."""
         trial.happens(Event.SUBMIT)
-        self._submitted[trial.number] = self.clock() if since is None else since
+        trial.submitted_at = self.clock()
+        self._submitted[trial.number] = trial.submitted_at if since is None else since
         replicates = self.study.replicates_of(trial.number)
         self.runner.submit(
             Link(
@@ -234,11 +235,12 @@ class Loop:
         self.records.advanced(trial, outcome)
         trial.epoch = outcome.epoch
         trial.worker_seconds += outcome.seconds
+        trial.spends(outcome.timings(self.clock() - trial.submitted_at))
         trial.metrics = {name: values.tolist() for name, values in outcome.metrics.items()}
         trial.values = trial.metrics[self.study.metric]
         trial.others = self.study.others(trial.metrics)
         trial.excess = excesses(self.study.constraints, trial.metrics)
-        trial.environment = outcome.environment
+        trial.environment, trial.host = outcome.environment, outcome.host
         figures = outcome.figures()
         trial.diagnosis = diagnose(figures)
         if outcome.diverged is not None or not all(map(math.isfinite, trial.scores)):
