@@ -42,6 +42,7 @@ def results(rates: list[float], diagnosis: tuple[str, ...] = (), **more: Any) ->
                 {},
                 {},
                 [*diagnosis],
+                None,
                 [1 - number / 100],
                 [],
             )
