@@ -17,6 +17,7 @@ from trainer.health import Health, settled
 from trainer.network import Network, above, images
 from trainer.optimisers import OPTIMISERS
 from trainer.prediction import Evaluation, stacked
+from trainer.reestimation import Reestimation
 from trainer.rules import ConfigError, Problem
 from trainer.schedules import factors, follow
 from trainer.state import METRICS, SECONDS, State, begun, frozen
@@ -217,6 +218,9 @@ class _Run:
         if self._device is not None:
             arrays = {name: self._device.asarray(array) for name, array in arrays.items()}
         group, evaluation, health = self._prepared(members, arrays, epoch)
+        reestimation = None
+        if config.model.reestimated:
+            reestimation = Reestimation(self._net, group.weights, group.rows.x)
         first = epoch
         seconds = []
         # Those trained after these members take as long, and go no further than they do.
@@ -227,6 +231,8 @@ class _Run:
             began = time.perf_counter()
             pace = self._factors(members, epoch, group.steps)
             loss, accuracy = group.train(epoch, pace)
+            if reestimation is not None:
+                reestimation()
             trained = time.perf_counter()
             values = (loss, accuracy, *evaluation())
             ended = time.perf_counter()
@@ -235,7 +241,7 @@ class _Run:
             self._record(members, epoch, values, rates, seconds[-1])
             if health is not None:
                 momentum = config.model.batch_norm.parameters.get("momentum", 0.0)
-                ratios = settled(momentum, epoch * group.steps)
+                ratios = settled(momentum, epoch * group.steps) or config.model.reestimated
                 self._note(members, epoch, health.figures(ratios=ratios))
             state["seconds.predict"][members] = (ended - trained) / len(members)
             if not (np.isfinite(loss).all() and np.isfinite(values[2]).all()):
