@@ -44,9 +44,9 @@ class TrialResult:
     metrics: dict[str, list[float | None]]
     environment: dict[str, Any]
     diagnosis: list[str]
-    parent: int | None
     scores: list[float | None]
     violated: list[str]
+    parent: int | None = None
 
 
 @dataclass(frozen=True)

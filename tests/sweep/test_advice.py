@@ -42,7 +42,6 @@ def results(rates: list[float], diagnosis: tuple[str, ...] = (), **more: Any) ->
                 {},
                 {},
                 [*diagnosis],
-                None,
                 [1 - number / 100],
                 [],
             )
