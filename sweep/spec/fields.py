@@ -70,6 +70,14 @@ class ClaimFields:
 
 
 @section
+class Resize:
+    """What images are resized to (`data.resize`)."""
+
+    height: int = setting(REQUIRED, Integer(1, 10_000), "pixels from top to bottom")
+    width: int = setting(REQUIRED, Integer(1, 10_000), "pixels from left to right")
+
+
+@section
 class DataSource:
     """Where the data come from and how they are split (`data`)."""
 
@@ -86,6 +94,9 @@ class DataSource:
     )
     folds: int | None = setting(
         None, Optional(Integer(2)), "makes each replicate one of this many cross-validation folds"
+    )
+    resize: Resize | None = setting(
+        None, Optional(Section(Resize)), "what images are resized to before anything else"
     )
     preprocess: Any = setting(
         "standardize",
