@@ -91,6 +91,7 @@ class Logbook:
 
     def started(self, trial: Trial) -> None:
         """Records the configuration."""
+        parent = {} if trial.parent is None else {"sweep.parent": str(trial.parent)}
         self._outbox.add(
             TrialStarted(
                 trial=trial.number,
@@ -99,7 +100,7 @@ class Logbook:
                 | space.flatten(PREPROCESS, trial.config["data"]["preprocess"], "data.preprocess"),
                 config=dump(dict(trial.config)),
                 at_ms=_now(),
-                tags=self._tags,
+                tags={**self._tags, **parent},
             )
         )
 

@@ -80,7 +80,8 @@ class Trial:
     `timings` the seconds by what they went into; `host` is the machine of its last link;
     `values` are those of the leading objective, one a replicate, `others` the means of the other
     objectives; `excess` says how far the trial is beyond each constraint. `wanted` names the entry
-    of the queue that it was made of, `same_as` the trial whose result is its own as well.
+    of the queue that it was made of, `same_as` the trial whose result is its own as well, `parent`
+    the one from whose state it starts; `until` is where it ends if that is before the last epoch.
     """
 
     number: int
@@ -104,6 +105,8 @@ class Trial:
     diagnosis: Sequence[str] = ()
     wanted: str | None = None
     same_as: int | None = None
+    parent: int | None = None
+    until: int | None = None
 
     def happens(self, event: Event, reason: str | None = None) -> None:
         """Takes the step that an event causes, and keeps the reason of an ending.
