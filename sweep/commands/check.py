@@ -43,7 +43,7 @@ def check(
     search = checked.search
     click.echo(f"{checked.name}: {checked.question}")
     click.echo(
-        f"{search.trials} trials × {checked.replicates} replicates, "
+        f"{checked.target} trials × {checked.replicates} replicates, "
         f"sampler {search.sampler.name}, pruner {search.pruner.name}, "
         + ", ".join(f"{each.wanted} {each.name}" for each in checked.objectives)
     )

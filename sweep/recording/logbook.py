@@ -91,6 +91,7 @@ class Logbook:
 
     def started(self, trial: Trial) -> None:
         """Records the configuration."""
+        parent = {} if trial.parent is None else {"sweep.parent": str(trial.parent)}
         self._outbox.add(
             TrialStarted(
                 trial=trial.number,
@@ -99,7 +100,7 @@ class Logbook:
                 | space.flatten(PREPROCESS, trial.config["data"]["preprocess"], "data.preprocess"),
                 config=dump(dict(trial.config)),
                 at_ms=_now(),
-                tags=self._tags,
+                tags={**self._tags, **parent},
             )
         )
 
@@ -212,17 +213,21 @@ def run_name(study: Study, trial: Trial) -> str:
 
 
 def _figures(trial: Trial) -> dict[str, float]:
-    """What is known once a trial: `parameters` and the seconds that a prediction takes."""
+    """What is known once a trial: its size, the seconds of a prediction, where the time went."""
     names = ("parameters", "predict_seconds")
     found = {name: trial.metrics[name] for name in names if name in trial.metrics}
-    return {name: sum(values) / len(values) for name, values in found.items()}
+    means = {name: sum(values) / len(values) for name, values in found.items()}
+    return means | {f"seconds/{name}": seconds for name, seconds in trial.timings.items()}
 
 
 def _tags(trial: Trial) -> dict[str, str]:
-    """What a look at the trial says of it, and the constraints that it breaks."""
+    """What a look at the trial says of it, where it ran, and the constraints that it breaks."""
     tags = {DIAGNOSIS: "; ".join(trial.diagnosis) or "healthy"} if trial.epoch else {}
     broken = ", ".join(name for name, excess in trial.excess.items() if excess > 0)
     tags |= {"sweep.infeasible": broken} if broken else {}
+    if trial.host:
+        device = trial.environment.get("gpu") or f"cpu ({trial.environment.get('kernel')})"
+        tags |= {"sweep.worker": trial.host, "sweep.device": str(device)}
     return tags | ({"sweep.same_as": str(trial.same_as)} if trial.same_as is not None else {})
 
 

@@ -33,6 +33,19 @@ It is no name that the workspace has for something else.
 """
 
 
+SAMPLERS = Choice(
+    {
+        **{name: {} for name in ("tpe", "random", "grid", "factorial", "qmc", "cmaes", "gp")},
+        "pbt": {
+            "population": Setting(10, Integer(2), "how many nets train side by side"),
+            "segments": Setting(
+                6, Integer(2), "parts of the epochs, after each of which they are compared"
+            ),
+        },
+    }
+)
+
+
 def _names(*names: str) -> Choice:
     return Choice({name: {} for name in names})
 
@@ -99,7 +112,7 @@ class Search:
     trials: int = setting(60, Integer(1), "how many trials to end with")
     sampler: Any = setting(
         "tpe",
-        _names("tpe", "random", "grid", "factorial", "qmc", "cmaes", "gp"),
+        SAMPLERS,
         "who chooses the configurations",
     )
     pruner: Any = setting(
