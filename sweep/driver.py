@@ -181,7 +181,7 @@ def _held(
     """Runs a study while holding it, and reads its results when it has been let go."""
     started = time.monotonic()
     wishes = Wishes(folder.wishes)
-    with folder.held(), wishes.heard():
+    with folder.held(), wishes.heard(), folder.written():
         fresh = not folder.file.exists()
         if fresh and (url := database()) and taken(url, study.name):
             rule = "is the name of another study in $SWEEP_STORAGE; choose another with --name"

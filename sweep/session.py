@@ -27,7 +27,7 @@ from sweep.search.storage import Storage
 from sweep.spec.fields import Resources
 from sweep.spec.study import Study
 from sweep.wishes import Wishes
-from sweep.workspace import StudyFolder, Workspace
+from sweep.workspace import WAIT_SECONDS, StudyFolder, Workspace
 from trainer.rules import ConfigError, Problem
 
 DRAIN_SECONDS = 600.0
@@ -72,7 +72,7 @@ class Session:
     def run(self, factory: RunnerFactory, address: str | None, quiet: bool) -> Ending:
         """Runs the trials that are wanted, then looks at the winner, then waits for MLflow."""
         self._check_sources()
-        with closing(Outbox(self._folder.outbox)) as outbox:
+        with closing(Outbox(self._folder.outbox, patience=WAIT_SECONDS)) as outbox:
             if not self._search.wanted and outbox.concluded() and outbox.backlog().empty:
                 return Ending()
             runner = failure = None
@@ -91,8 +91,10 @@ class Session:
                     with closing(runner):
                         failure = self._train(logbook, recording, runner, quiet)
                 self._conclude(logbook, outbox, failure)
-            finally:
-                left = self._drain(recording(), quiet)
+            except BaseException:  # a later run sends what is left
+                recording().stop()
+                raise
+            left = self._drain(recording(), quiet)
             trouble = recording().trouble if left else None
         return Ending(failure, left, trouble)
 

@@ -16,11 +16,13 @@ mlflow.db, mlartifacts/     what the MLflow UI shows
 <study>/driver.lock         held by the driver that is running it
 """
 
+import errno
 import fcntl
 import json
 import os
 import shutil
 import socket
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,13 +32,16 @@ from urllib.parse import urlsplit
 
 from trainer.rules import ConfigError, Problem
 
+WAIT_SECONDS = 600.0
+"""How long a driver waits for a database that does not answer, or a lock that it does not get."""
+
 
 class StudyInUse(RuntimeError):
     """Another driver is running the study."""
 
 
 class StorageUnavailable(RuntimeError):
-    """The database of a study does not answer."""
+    """The database of a study does not answer, or its disk takes nothing more."""
 
 
 class UnknownStudy(LookupError):
@@ -176,6 +181,27 @@ class StudyFolder:
             file.write(json.dumps(who))
             file.flush()
             yield
+
+    @contextmanager
+    def written(self) -> Iterator[None]:
+        """Says in words that the disk is full, or that someone else will not let go of a file.
+
+        Raises:
+            StorageUnavailable: so it is. What was written before stands.
+        """
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise StorageUnavailable(self._told(os.strerror(error.errno))) from error
+        except sqlite3.OperationalError as error:
+            if not {"full", "locked"} & set(str(error).split()):
+                raise
+            raise StorageUnavailable(self._told(str(error))) from error
+
+    def _told(self, reason: str) -> str:
+        return f"{self.path}: {reason}; when that is mended:  python -m sweep resume {self.name}"
 
     def in_use(self) -> bool:
         """Whether a driver is running the study."""

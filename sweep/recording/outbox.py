@@ -88,8 +88,9 @@ class Outbox:
         sqlite3.Error: from every method, when the file can't be read or written.
     """
 
-    def __init__(self, path: Path):
-        self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
+    def __init__(self, path: Path, *, patience: float = 30.0):
+        """Opens the file; a lock on it is waited for that many seconds."""
+        self._db = sqlite3.connect(path, timeout=patience, isolation_level=None)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.executescript(

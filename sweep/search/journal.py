@@ -8,12 +8,19 @@ that waits for the disk, and the lock is one that the kernel drops when its hold
 import fcntl
 import json
 import os
+import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
+
+from sweep.workspace import WAIT_SECONDS, StorageUnavailable
+
+PAUSE_SECONDS = 0.05
+LOCKED = "another process holds the lock of its journal"
 
 
 class Journal(BaseJournalBackend):
@@ -49,11 +56,32 @@ class Journal(BaseJournalBackend):
     def _append(self, logs: list[dict[str, Any]], *, sync: bool) -> None:
         text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
         with self._path.open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            _lock(file)
             file.write(text.encode())
             file.flush()
             if sync:
                 os.fsync(file.fileno())
+
+
+def _lock(file: BinaryIO) -> None:
+    """Takes the lock; a process that holds it is waited for, as a database would be.
+
+    Raises:
+        StorageUnavailable: it holds it for longer than that.
+    """
+    deadline, told = time.monotonic() + WAIT_SECONDS, False
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise StorageUnavailable(f"the study storage: {LOCKED}") from None
+            if not told:
+                print(f"waiting for the study storage: {LOCKED}", file=sys.stderr, flush=True)
+            told = True
+            time.sleep(PAUSE_SECONDS)
+        else:
+            return
 
 
 def mend(path: Path) -> None:

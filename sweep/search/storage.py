@@ -25,7 +25,7 @@ from sqlalchemy.pool import NullPool
 from sweep.search.journal import Journal, mend
 from sweep.search.trial import State, Trial
 from sweep.spec.objectives import Direction
-from sweep.workspace import StorageUnavailable
+from sweep.workspace import WAIT_SECONDS, StorageUnavailable
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -47,9 +47,6 @@ STATES = {
     State.FAILED: TrialState.FAIL,
     State.STOPPED: TrialState.FAIL,
 }
-
-WAIT_SECONDS = 600.0
-"""How long a driver waits for a database that does not answer."""
 
 PAUSE_SECONDS = 0.5
 
