@@ -78,13 +78,13 @@ class Host:
                 env={"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"},
             )
 
-    def command(self, *arguments: str, **environment: str) -> list[str]:
-        """How a program is started on the host, as in a login there."""
+    def command(self, *arguments: str, folder: str = HOME, **environment: str) -> list[str]:
+        """How a program is started on the host, in a folder there, as after a login."""
         (first,) = psutil.Process(self._process.pid).children()
         variables = {"HOME": HOME, "USER": "root", "LANG": "C.UTF-8", **environment}
         path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
         told = [f"{name}={value}" for name, value in ({"PATH": path} | variables).items()]
-        return ["nsenter", "-t", str(first.pid), "-a", "env", "-i", *told, *arguments]
+        return ["nsenter", "-t", str(first.pid), "-a", "env", "-i", "-C", folder, *told, *arguments]
 
     def processes(self) -> list[str]:
         """The command lines of what runs there, but for the host's own."""

@@ -1,13 +1,12 @@
-"""A cluster of three hosts, brought up with `ray up`; one dies and one is cut off during a sweep."""
+"""A cluster of three hosts, brought up with `ray up`; in a sweep one dies, and one is cut off."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import yaml
@@ -30,13 +29,15 @@ ADDRESSES = {
     "laptop": "10.77.0.4",
 }
 TRIALS = 16
+JOBS = "http://127.0.0.1:8265"
+CLUSTER = f"{HOME}/cluster.yaml"
 
 
 class Laptop:
     """Commands as a user types them there, in the folder of the repository."""
 
     def __init__(self, host: Host) -> None:
-        self.host = host
+        self._host = host
         description: dict[str, Any] = yaml.safe_load(
             (ROOT / "ray_cluster_local.yaml").read_text(encoding="utf-8")
         )
@@ -48,14 +49,113 @@ class Laptop:
 
     def start(self, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
         """Starts a command and returns at once."""
-        command = self.host.command(
-            *arguments, RAY_AUTH_MODE="token", RAY_USAGE_STATS_ENABLED="0", PYTHONPATH=str(ROOT)
+        environment = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
+        command = self._host.command(
+            *arguments, folder=str(ROOT), PYTHONPATH=str(ROOT), **environment
         )
-        return subprocess.Popen(command, text=True, cwd=ROOT, **options)
+        return subprocess.Popen(command, text=True, **options)
 
     def __call__(self, *arguments: str, timeout: int = 300) -> str:
         """Runs a command to its end, and returns what it printed."""
         with self.start(*arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-            output, _ = process.communicate(timeout=timeout)
+            try:
+                output, _ = process.communicate(timeout=timeout)
+            finally:
+                process.kill()
         assert process.returncode == 0, output
         return output
+
+    def sweep(self, *arguments: str) -> str:
+        """Runs `python -m sweep`."""
+        return self("python", "-m", "sweep", *arguments)
+
+    def nodes(self) -> set[str]:
+        """The addresses of the machines that are alive for Ray."""
+        listed = self("ray", "list", "nodes", "--address", JOBS, "--format", "json")
+        nodes = json.loads(listed[listed.index("[") :])
+        return {each["node_ip"] for each in nodes if each["state"] == "ALIVE"}
+
+
+@contextmanager
+def tunnel(laptop: Laptop, *options: str) -> Iterator[None]:
+    """`ray dashboard`, whose tunnel stands as long as it runs."""
+    with laptop.start("ray", "dashboard", *options, CLUSTER, stdin=subprocess.DEVNULL) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Iterator[dict[str, Host]]:
+    with hosts(tmp_path, ADDRESSES) as made:
+        for each in ("head", "one", "two"):
+            install(made[each])
+        yield made
+
+
+def install(host: Host) -> None:
+    """What `make .venv/ready` would make there: this test's own environment, whole."""
+    venv = host.home / "sweep" / ".venv"
+    venv.mkdir(parents=True)
+    for each in ("bin", "lib", "pyvenv.cfg"):
+        (venv / each).symlink_to(Path(sys.prefix) / each)
+    (venv / "ready").touch()
+
+
+def query(head: Host, database: str, statement: str) -> list[list[str]]:
+    """Rows of the head's PostgreSQL."""
+    where = ["-h", "127.0.0.1", "-p", "5433", "-U", "sweep", "-d", database]
+    command = head.command(
+        "psql", "-wAt", *where, "-c", statement, PGPASSFILE=f"{HOME}/.sweep/pgpass"
+    )
+    printed = subprocess.run(command, check=False, text=True, capture_output=True, timeout=60)
+    return [line.split("|") for line in printed.stdout.splitlines()]
+
+
+def complete(head: Host) -> int:
+    return len(query(head, "studies", "SELECT 1 FROM trials WHERE state = 'COMPLETE'"))
+
+
+def test_a_sweep_outlives_the_loss_of_machines(network: dict[str, Host]) -> None:
+    laptop, head, one, two = (network[each] for each in ("laptop", "head", "one", "two"))
+    user = Laptop(laptop)
+    user("ray", "up", "--yes", CLUSTER)
+    with tunnel(user):
+        eventually(lambda: user.nodes() == {head.address, one.address, two.address}, 180)
+        longer = ["--set", "training.epochs=400", "--set", "checkpoint.seconds=2"]
+        user(
+            "python",
+            "-m",
+            "sweep",
+            "submit",
+            str(SMOKE),
+            "--set",
+            f"search.trials={TRIALS}",
+            *longer,
+        )
+        eventually(lambda: complete(head) >= 2, 120)
+        one.kill()
+        two.cut()
+        assert complete(head) < TRIALS // 2
+        eventually(lambda: user.nodes() == {head.address}, 120)
+        two.join()
+        assert "lost" in user.sweep("logs", "-f", "smoke")
+        eventually(lambda: user.nodes() == {head.address, two.address}, 180)
+
+        shown = json.loads(
+            user("python", "-m", "sweep", "show", "smoke", "--json", "--address", JOBS)
+        )
+        assert [each["number"] for each in shown["trials"]] == list(range(TRIALS))
+        assert {each["state"] for each in shown["trials"]} == {"complete"}
+        stored = query(head, "studies", "SELECT number, state FROM trials ORDER BY number")
+        assert stored == [[str(number), "COMPLETE"] for number in range(TRIALS)]
+        runs = query(
+            head,
+            "mlflow",
+            "SELECT value, status FROM runs JOIN tags USING (run_uuid) "
+            "WHERE key = 'sweep.trial' ORDER BY value::int",
+        )
+        assert runs == [[str(number), "FINISHED"] for number in range(TRIALS)]
+    user("ray", "down", "--yes", CLUSTER)
+    eventually(lambda: not head.processes() + two.processes(), 180)
