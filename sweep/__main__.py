@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from sweep.commands import advise, check, cluster, keep, read, report, run, stop, ui
+from sweep.commands import advise, check, cluster, enqueue, keep, read, report, run, stop, ui
 from sweep.commands.options import INTERRUPTED
 
 
@@ -27,6 +27,7 @@ def cli() -> None:
 cli.add_command(run.run)
 cli.add_command(run.resume)
 cli.add_command(stop.stop)
+cli.add_command(enqueue.enqueue)
 cli.add_command(cluster.submit)
 cli.add_command(cluster.logs)
 cli.add_command(read.list_studies)

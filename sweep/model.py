@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from trainer.arrays import Array
 from trainer.config import Config
 from trainer.preprocessing import Fitted
@@ -19,6 +21,11 @@ def arrays(config: Config, state: State, preprocessing: Sequence[Fitted]) -> dic
         for name, array in parts.items()
     }
     return weights(config, state) | fitted
+
+
+def best_replicate(values: Sequence[float], *, maximize: bool) -> int:
+    """The replicate with the best value; of equals the first."""
+    return int(np.nanargmax(values) if maximize else np.nanargmin(values))
 
 
 def weights_of(model: Mapping[str, Array]) -> dict[str, Array]:

@@ -7,15 +7,16 @@ from contextlib import closing
 from functools import cache, partial
 from typing import NamedTuple
 
-from sweep.answers import winner
-from sweep.answers.results import read
+from sweep.answers import confusion, winner
+from sweep.answers.results import TrialResult, read
 from sweep.datasets import Datasets
 from sweep.pruners import PRUNERS
+from sweep.queue import Queue
 from sweep.recording.logbook import Logbook
 from sweep.recording.outbox import Backlog, Outbox
 from sweep.recording.provenance import provenance, run_tags
 from sweep.recording.recording import Recording
-from sweep.recording.records import Report, SweepEnded, SweepStarted
+from sweep.recording.records import Confusion, Report, SweepEnded, SweepStarted
 from sweep.scheduling.loop import Loop
 from sweep.scheduling.ports import Standing
 from sweep.scheduling.progress import progress
@@ -66,7 +67,7 @@ class Session:
         self._datasets = datasets
         self._wishes = wishes
         self._storage = Storage(folder.storage, study.name, directions=study.directions)
-        self._search = Search(study, self._storage)
+        self._search = Search(study, self._storage, Queue(folder.queue))
 
     def run(self, factory: RunnerFactory, address: str | None, quiet: bool) -> Ending:
         """Runs the trials that are wanted, then looks at the winner, then waits for MLflow."""
@@ -83,6 +84,7 @@ class Session:
             outbox.add(SweepStarted(self._study.question, self._study.text, _now(), provenance()))
             uris = (self._place.tracking_uri, self._place.artifact_root)
             logbook = Logbook(self._study, self._folder, outbox, self._datasets, run_tags())
+            logbook.began()
             recording = cache(partial(Recording, outbox, self._folder.path, *uris))
             try:
                 if runner is not None:
@@ -166,9 +168,19 @@ class Session:
         state = "stopped" if self._wishes.interrupts() else "complete" if done else "failed"
         outbox.add(SweepEnded(state, _now(), metrics, tags))
         if state == "complete" and best is not None and best.value is not None:
-            logbook.concluded()
-            outbox.add(winner.record(self._study, best, self._datasets, _now()))
+            self._record_best(best, logbook, outbox)
             outbox.add(Report(_now()))
+
+    def _record_best(self, best: TrialResult, logbook: Logbook, outbox: Outbox) -> None:
+        """Records the best trials' weights and models, what they confuse, and the winner."""
+        logbook.concluded()
+        known = outbox.trials_with(Confusion)
+        files = {best.number: self._folder.winner} | logbook.best()
+        fresh = {number: file for number, file in files.items() if number not in known}
+        for confused in confusion.records(fresh, self._datasets, _now()):
+            outbox.add(confused)
+        if self._study.record.models.name != "none":
+            outbox.add(winner.record(self._study, best, self._datasets, _now()))
 
     def _drain(self, recording: Recording, quiet: bool) -> int:
         """Waits until MLflow has everything; another Ctrl-C leaves that to the recorder."""

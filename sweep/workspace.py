@@ -6,9 +6,11 @@ mlflow.db, mlartifacts/     what the MLflow UI shows
 <study>/storage             the database that holds that truth instead, if there is one
 <study>/outbox.db           records on their way to MLflow
 <study>/weights/            trained weights on their way to MLflow
-<study>/kept/               those of the best trials, if only theirs are kept
+<study>/models/             those of trials whose models are on their way to MLflow
+<study>/kept/               those of the best trials so far
 <study>/states/             of trials that take long, for when the driver dies
 <study>/wishes/             what users ask of the driver that runs it
+<study>/queue/              configurations that users want tried next
 <study>/winner.npz          the weights of the best trial
 <study>/report/             the report: a page, and its pictures
 <study>/driver.lock         held by the driver that is running it
@@ -129,7 +131,9 @@ class StudyFolder:
         self.weights = path / "weights"
         self.states = path / "states"
         self.wishes = path / "wishes"
+        self.queue = path / "queue"
         self.kept = path / "kept"
+        self.models = path / "models"
         self.winner = path / "winner.npz"
         self.report = path / "report"
         self._database = path / "storage"

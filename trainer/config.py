@@ -8,11 +8,11 @@ from trainer.convolution import CNN
 from trainer.dropout import KINDS
 from trainer.initialisers import INITIALISERS
 from trainer.optimisers import OPTIMISERS
-from trainer.pairs import PAIRS
 from trainer.pretraining import PRETRAINING
 from trainer.rules import (
     REQUIRED,
     Choice,
+    Flag,
     Integer,
     Items,
     Optional,
@@ -31,6 +31,9 @@ from trainer.schedules import conflicts as schedule_conflicts
 BATCH_NORM = {
     "epsilon": Setting(1e-5, Real(0.0, open_low=True), "added to the variance"),
     "momentum": Setting(0.1, Real(0.0, 1.0), "weight of the new batch in the running statistics"),
+    "reestimate": Setting(
+        False, Flag(), "after each epoch, running statistics of all training rows, with dropout off"
+    ),
 }
 
 
@@ -100,10 +103,7 @@ class Model:
 
     pretrain: Technique = setting(
         "none",
-        Choice(
-            {"none": {}, "pairs": PAIRS}
-            | {name: dict(each.parameters) for name, each in PRETRAINING.items()}
-        ),
+        Choice({"none": {}} | {name: each.parameters for name, each in PRETRAINING.items()}),
         "how hidden layers find their first weights: without labels, or on another task",
     )
     start_from: StartFrom | None = setting(
@@ -121,6 +121,11 @@ class Model:
     def frozen(self) -> int:
         """How many of these stay as they are."""
         return self.start_from.freeze if self.start_from else 0
+
+    @property
+    def reestimated(self) -> bool:
+        """Whether batch norm's running statistics are found anew after each epoch."""
+        return bool(self.batch_norm.parameters.get("reestimate"))
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -235,14 +240,12 @@ def conflicts(config: Config) -> list[Problem]:
 
 def _unpretrainable(model: Model) -> Iterator[Problem]:
     name, path = model.pretrain.name, "model.pretrain"
-    meant = PRETRAINING[name].activations if name in PRETRAINING else ()
+    meant = PRETRAINING[name].activations
     if meant and model.activation.name not in meant:
         rule = f"must not be {name} with model.activation {model.activation.name}: it needs"
         yield Problem(path, f"{rule} {' or '.join(meant)}")
-    if name == "pairs" and not model.hidden:
-        yield Problem(path, "must not be pairs without hidden layers")
-    if model.channels:
-        yield Problem(path, "must be none with model.architecture cnn", name)
+    if not model.depth:
+        yield Problem(path, "must be none without hidden layers", name)
     if model.start_from is not None:
         yield Problem(path, "must be none with model.start_from", name)
 
@@ -256,4 +259,7 @@ def elsewhere(config: Config) -> list[Problem]:
     if config.training.augment.any:
         rule = "must be left out on a GPU: batches are changed on processors alone"
         found.append(Problem("training.augment", rule))
+    if config.model.reestimated:
+        rule = "must be false on a GPU: statistics are found anew on processors alone"
+        found.append(Problem(f"model.batch_norm.{config.model.batch_norm.name}.reestimate", rule))
     return found

@@ -6,6 +6,7 @@ of an image: batch norm per channel, activations, dropout. The data set itself h
 (C·H·W), channel by channel, as PyTorch has it.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,9 @@ from trainer.tape import Backward, Tape
 
 BLOCK = 2 << 20
 """Bytes of patches that a convolution holds at once, for each replicate, if an image needs less."""
+
+PATCHES = 4
+"""Patches that pretraining takes of each image."""
 
 CNN = {
     "channels": Setting((16, 32), Items(Integer(1, 100_000), 1), "of each convolution's output"),
@@ -183,6 +187,36 @@ def convolution(
     if bias:
         learned[f"{name}.bias"] = constant((channels * count,), 0.0)
     return Layer(write, learned)
+
+
+def patches(
+    image: Image, cnn: Technique, *, first: bool
+) -> Callable[[Array, np.random.Generator], Array]:
+    """A function that takes `PATCHES` patches of each image at random places, for pretraining.
+
+    They are rows (n·PATCHES, k·k·C) as `convolution` gathers them, zeros of the padding included.
+    What it takes them of are the images that a convolution with this `cnn` and `first` is given,
+    without the replicate axis.
+    """
+    depth, height, width = image
+    kernel, stride, pad = int(cnn["kernel"]), int(cnn["stride"]), _padding(cnn)
+    out = convolved(image, cnn, 1)
+    inside = np.arange(kernel)
+
+    def take(x: Array, generator: np.random.Generator) -> Array:
+        if first:
+            field = x.reshape(-1, depth, height, width).transpose(0, 2, 3, 1)
+        else:
+            field = x.reshape(-1, height, width, depth)
+        field = np.pad(field, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+        every = np.arange(len(field))[:, None, None]
+        parts = []
+        for _ in range(PATCHES):
+            top, left = (stride * generator.integers(side, size=every.shape) for side in out[1:])
+            parts.append(field[every, top + inside[:, None], left + inside])
+        return np.concatenate(parts).reshape(len(field) * PATCHES, -1)
+
+    return take
 
 
 def _inside(begin: int, stride: int, count: int, length: int) -> tuple[slice, slice]:

@@ -8,8 +8,9 @@ import numpy as np
 
 from trainer.activations import pieces
 from trainer.arrays import Array
+from trainer.block import Block
 from trainer.config import Model
-from trainer.convolution import Image, convolution, convolved, flatten, pool, pooled
+from trainer.convolution import Image, convolution, convolved, flatten, patches, pool, pooled
 from trainer.dropout import KINDS
 from trainer.layers import Layer, Start, activate, against_zero, batch_norm, dense
 from trainer.rules import Technique
@@ -179,30 +180,67 @@ def images(model: Model, image: Image) -> Iterator[Image]:
         yield image
 
 
-def _hidden(model: Model, inputs: int, image: Image | None, blocks: range) -> Iterator[Layer]:
-    """Hidden blocks: convolutions, and dense layers after them."""
-    cnn, convolutions = model.architecture, len(model.channels)
-    shapes = list(images(model, image)) if image is not None else []
-    for index in blocks:
-        name = str(index)
+def blocks(
+    model: Model, *, inputs: int, image: Image | None = None, at_once: int
+) -> Iterator[Block]:
+    """The hidden layers one by one as pretraining sees them, without batch norm and dropout.
+
+    Arguments as for `network`; they are applied to `at_once` rows or images of the data at once.
+    """
+    for index in range(model.depth):
+        first = index == 0
+        parts = _block(model, inputs, image, index, first=first, last=False)
         common: dict[str, Any] = {
+            "name": str(index),
+            "layers": tuple(part for part in parts if not (part.statistics or part.random)),
             "init": model.init,
             "activation": model.activation,
-            "bias": model.batch_norm.name != "before",  # whose β makes it redundant
-            "first": index == blocks.start,
         }
-        if index < convolutions:
-            given, made, small = shapes[2 * index : 2 * index + 3]
-            yield convolution(name, given, made.channels, cnn, **common)
-            yield from _after_linear(model, index, made.channels, made.pixels)
-            if cnn["pool"].name != "none":
-                yield pool(made, cnn)
-            if index + 1 in (convolutions, blocks.stop):
-                yield flatten(small)
+        if index < len(model.channels):
+            assert image is not None
+            given = list(images(model, image))[2 * index]
+            yield Block(
+                units=model.channels[index],
+                at_once=at_once * (1 if first else given.pixels),
+                rows=patches(given, model.architecture, first=first),
+                **common,
+            )
         else:
-            units = model.hidden[index - convolutions]
-            yield dense(name, _width(model, inputs, image, index), units, **common)
-            yield from _after_linear(model, index, units)
+            units = model.hidden[index - len(model.channels)]
+            yield Block(units=units, at_once=at_once, rows=lambda x, _generator: x, **common)
+
+
+def _hidden(model: Model, inputs: int, image: Image | None, blocks: range) -> Iterator[Layer]:
+    """Hidden blocks: convolutions, and dense layers after them."""
+    for index in blocks:
+        first, last = index == blocks.start, index + 1 == blocks.stop
+        yield from _block(model, inputs, image, index, first=first, last=last)
+
+
+def _block(
+    model: Model, inputs: int, image: Image | None, index: int, *, first: bool, last: bool
+) -> Iterator[Layer]:
+    """One of them, perhaps the first of a net, or the last of a net without scores."""
+    name, cnn, convolutions = str(index), model.architecture, len(model.channels)
+    common: dict[str, Any] = {
+        "init": model.init,
+        "activation": model.activation,
+        "bias": model.batch_norm.name != "before",  # whose β makes it redundant
+        "first": first,
+    }
+    if index >= convolutions:
+        units = model.hidden[index - convolutions]
+        yield dense(name, _width(model, inputs, image, index), units, **common)
+        yield from _after_linear(model, index, units)
+        return
+    assert image is not None
+    given, made, small = list(images(model, image))[2 * index : 2 * index + 3]
+    yield convolution(name, given, made.channels, cnn, **common)
+    yield from _after_linear(model, index, made.channels, made.pixels)
+    if cnn["pool"].name != "none":
+        yield pool(made, cnn)
+    if last or index + 1 == convolutions:
+        yield flatten(small)
 
 
 def _after_linear(model: Model, index: int, units: int, pixels: int = 1) -> Iterator[Layer]:

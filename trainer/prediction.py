@@ -97,7 +97,7 @@ class Evaluation:
 
 def predict_proba(config: Config, weights: Mapping[str, Array], x: Array) -> Array:
     """Class probabilities (R, n, K) for the rows of x (n, D)."""
-    net = _network(config, weights)
+    net = network_of(config, weights)
     x = np.asarray(x, dtype=weights["0.weight"].dtype)
     memory, kept, size = Memory(), Memory(), at_once(net)
     parts: list[Array] = []
@@ -117,11 +117,12 @@ def evaluate(config: Config, weights: Mapping[str, Array], x: Array, y: Array) -
     """The mean cross-entropy `loss` and the `accuracy`, each (R,), on x (n, D) and y (n,)."""
     x = np.asarray(x, dtype=weights["0.weight"].dtype)
     with np.errstate(all="ignore"):
-        loss, accuracy = Evaluation(_network(config, weights), weights, x[None], y[None])()
+        loss, accuracy = Evaluation(network_of(config, weights), weights, x[None], y[None])()
     return {"loss": loss, "accuracy": accuracy}
 
 
-def _network(config: Config, weights: Mapping[str, Array]) -> Network:
+def network_of(config: Config, weights: Mapping[str, Array]) -> Network:
+    """The net that has these weights (R, …)."""
     classes, binary = weights[f"{config.model.depth}.weight"].shape[2], config.training.binary
     image = Image(*(int(each) for each in weights["image"][0])) if "image" in weights else None
     return network(

@@ -1,12 +1,11 @@
 """Weights from PyTorch: a `state_dict` kept as safetensors or `.npz`, laid out as here.
 
-There a linear layer's weight is (out, in), here (in, out). What a net computes between its layers
-is not in a `state_dict`: activation, place and ε of batch norm are those of the configuration.
+There a linear layer's weight is (out, in), here (in, out); a convolution's is (F, C, k, k), here
+(k·k·C, F); and images are flattened channel by channel, here pixel by pixel.
 """
 
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,104 +13,92 @@ import numpy as np
 from trainer import npz, safetensors
 from trainer.arrays import Array
 from trainer.config import Config
-from trainer.network import network
+from trainer.convolution import Image
+from trainer.foreign import ForeignError, Norm, Part, counted, fitted, shapes
 
 Module = dict[str, Array]
 """The arrays of one module by name: `weight`, `bias`, `running_mean`, …"""
 
 
-class StateDictError(ValueError):
-    """A file whose arrays are not those of the net that the configuration describes."""
+def load(
+    path: str | os.PathLike[str], config: Config, image: Image | None = None
+) -> dict[str, Array]:
+    """The weights of a net of convolutions, linear layers and batch norms, as `state.weights`.
 
-
-def load(path: str | os.PathLike[str], config: Config) -> dict[str, Array]:
-    """The weights of a net of `Linear` and `BatchNorm1d`, as `state.weights` gives them.
-
-    The layers are in the order of their names, numbers by value (`fc2` before `fc10`); batch norms
-    count apart. A bias below batch norm, which is redundant here, goes into the running mean.
+    The layers are in the order of their names, numbers by value (`fc2` before `fc10`), convolutions
+    before linear ones; batch norms count apart, those beside convolutions (`features.1`) first.
 
     Args:
         path: a file whose name ends in .safetensors or .npz; no pickle is read.
         config: the net; its `training.precision` is the type of the weights.
+        image: the shape of its images, which a net with convolutions must know.
 
     Returns:
         Arrays by name with the replicate axis first, R = 1.
 
     Raises:
-        StateDictError: the file is of no use, or fits another net; with both shapes.
+        ForeignError: the file is of no use, or fits another net; with both shapes.
     """
-    if config.model.channels:
-        raise StateDictError(f"{path}: only nets with model.architecture mlp can be read, not cnn")
+    model, sizes = config.model, shapes(path, config.model, image)
     modules = _modules(path)
-    linear = [name for name, module in modules.items() if np.ndim(module.get("weight", 0)) == 2]
+    axes = {name: np.ndim(module.get("weight", 0)) for name, module in modules.items()}
+    convolutions = [name for name in modules if axes[name] == 4]
+    linear = [name for name in modules if axes[name] == 2]
     norms = [name for name, module in modules.items() if "running_mean" in module]
-    foreign = [name for name in modules if name not in linear and name not in norms]
+    foreign = [name for name in modules if name not in (*convolutions, *linear, *norms)]
     if foreign:
-        rule = "must hold Linear and BatchNorm1d with running statistics alone"
-        raise StateDictError(f"{path}: {rule}, not {foreign[0]!r}")
-    model, hidden = config.model, len(config.model.hidden)
-    normed = hidden if model.batch_norm.name != "none" else 0
-    for kind, names, count in (("Linear", linear, hidden + 1), ("BatchNorm1d", norms, normed)):
-        if len(names) != count:
-            rule = f"must hold {count} {kind} for model.hidden {list(model.hidden)}"
-            raise StateDictError(f"{path}: {rule} and batch_norm {model.batch_norm.name}")
-    found: dict[str, Array] = {}
-    for index, name in enumerate(linear):
-        weight = modules[name]["weight"].T
-        found[f"{index}.weight"] = weight
-        found[f"{index}.bias"] = modules[name].get("bias", np.zeros(weight.shape[1]))
-    for index, name in enumerate(norms):
-        norm = modules[name]
-        mean = norm["running_mean"]
-        found[f"{index}.gamma"] = norm.get("weight", np.ones(mean.shape))
-        found[f"{index}.beta"] = norm.get("bias", np.zeros(mean.shape))
-        found[f"{index}.variance"] = norm.get("running_var", np.ones(0))
-        if model.batch_norm.name == "before":
-            bias = found.pop(f"{index}.bias")
-            if bias.shape != mean.shape:
-                rule = f"{name} must have as many units as {linear[index]}, {bias.shape}"
-                raise StateDictError(f"{path}: {rule}, not {mean.shape}")
-            mean = mean.astype(np.float64) - bias  # (x·W + b) - μ = x·W - (μ - b)
-        found[f"{index}.mean"] = mean
-    return _fitted(path, config, found)
+        rule = "must hold Conv2d, Linear and BatchNorm with running statistics alone"
+        raise ForeignError(f"{path}: {rule}, not {foreign[0]!r}")
+    counts = {"convolutions": len(convolutions), "dense": len(linear), "norms": len(norms)}
+    counted(path, model, **counts)
+    parts = []
+    for index, name in enumerate([*convolutions, *linear]):
+        weight = modules[name]["weight"]
+        if axes[name] == 4:
+            weight = weight.transpose(2, 3, 1, 0)
+        elif sizes and name == linear[0] and weight.shape[1] == np.prod(sizes[-1]):
+            pixels = weight.reshape(-1, *sizes[-1]).transpose(2, 3, 1, 0)
+            weight = pixels.reshape(-1, len(weight))
+        else:
+            weight = weight.T
+        norm = _norm(modules[norms[index]]) if index < len(norms) else None
+        parts.append(Part(name, weight, modules[name].get("bias"), norm))
+    return fitted(path, config, parts, image)
 
 
-def _fitted(
-    path: str | os.PathLike[str], config: Config, found: Mapping[str, Array]
-) -> dict[str, Array]:
-    """The arrays that the configuration's net has, of its type."""
-    binary = config.training.binary
-    inputs, outputs = found["0.weight"].shape[0], found[f"{len(config.model.hidden)}.bias"].shape[0]
-    net = network(config.model, inputs=inputs, classes=2 if binary else outputs, binary=binary)
-    fitted = {}
-    for name, start in (net.learned | net.statistics).items():
-        array = found.get(name)
-        if array is None or array.shape != start.shape:
-            shape = "missing" if array is None else array.shape
-            raise StateDictError(f"{path}: {name} must have shape {start.shape}, is {shape}")
-        fitted[name] = np.array(array[None], config.training.precision.name, order="C")
-        if not np.isfinite(fitted[name]).all():
-            raise StateDictError(f"{path}: {name} must hold finite numbers")
-    return fitted
+def _norm(module: Module) -> Norm:
+    """Its arrays; without `affine` γ is 1 and β is 0."""
+    mean = module["running_mean"]
+    gamma, beta = (
+        module.get("weight", np.ones(mean.shape)),
+        module.get("bias", np.zeros(mean.shape)),
+    )
+    return Norm(gamma, beta, mean, module.get("running_var", np.ones(0)))
 
 
 def _modules(path: str | os.PathLike[str]) -> dict[str, Module]:
-    """The modules in the order of their names."""
+    """The modules in the order of their names, those with convolutions among them first."""
     readers = {".safetensors": safetensors.read, ".npz": npz.read}
     read = readers.get(Path(path).suffix)
     if read is None:
-        raise StateDictError(f"{path}: must end in {' or '.join(readers)}; no pickle is read")
+        raise ForeignError(f"{path}: must end in {' or '.join(readers)}; no pickle is read")
     try:
         arrays = read(path)
     except (safetensors.SafetensorsError, npz.NpzError) as error:
-        raise StateDictError(str(error)) from error
+        raise ForeignError(str(error)) from error
+    deep = {_root(name) for name, array in arrays.items() if array.ndim == 4}
     modules: dict[str, Module] = {}
-    for name in sorted(arrays, key=_natural):
+    for name in sorted(arrays, key=lambda name: (_root(name) not in deep, _natural(name))):
         module, _, part = name.rpartition(".")
         if arrays[name].dtype.kind not in "fi":
-            raise StateDictError(f"{path}: {name} must hold numbers, not {arrays[name].dtype}")
+            raise ForeignError(f"{path}: {name} must hold numbers, not {arrays[name].dtype}")
         modules.setdefault(module, {})[part] = arrays[name]
     return modules
+
+
+def _root(name: str) -> str:
+    """`features` of `features.3.weight`."""
+    return name.partition(".")[0]
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

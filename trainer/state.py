@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from trainer import pairs
 from trainer.arrays import Array
 from trainer.config import Config
 from trainer.convolution import Image
 from trainer.data import Data
-from trainer.network import Layout, Network, above
+from trainer.network import Layout, Network, above, blocks
 from trainer.optimisers import slots
-from trainer.pretraining import Hidden, pretrain
+from trainer.prediction import at_once
+from trainer.pretraining import PRETRAINING
 from trainer.schedules import plateau
 from trainer.streams import Purpose, generator
 from trainer.transfer import FROZEN
@@ -86,7 +86,8 @@ def begun(config: Config, net: Network, data: Data, *, seed: int, replicates: ra
             else:
                 state[f"{FROZEN}{name}"] = array
     if config.model.pretrain.name != "none":
-        _pretrain(config, Layout(net.learned).views(state["parameters"]), data, seed, replicates)
+        views = Layout(net.learned).views(state["parameters"])
+        _pretrain(config, net, views, data, seed, replicates)
     training, weights = config.training, Layout(net.weights).size
     state |= slots(training.optimizer, training.learning_rate, state["parameters"], weights)
     state |= plateau(training.schedule, count)
@@ -101,30 +102,19 @@ def begun(config: Config, net: Network, data: Data, *, seed: int, replicates: ra
 
 
 def _pretrain(
-    config: Config, views: dict[str, Array], data: Data, seed: int, replicates: range
+    config: Config, net: Network, views: dict[str, Array], data: Data, seed: int, replicates: range
 ) -> None:
     """Moves the hidden layers' first weights in place, replicate by replicate."""
-    model = config.model
-    dtype = np.dtype(config.training.precision.name)
-    hidden = [Hidden(units, model.init, model.activation) for units in model.hidden]
+    technique, dtype = config.model.pretrain, np.dtype(config.training.precision.name)
+    inputs, rows = net.inputs, at_once(net)
+    hidden = list(blocks(config.model, inputs=inputs, image=data.image, at_once=rows))
     for place, replicate in enumerate(replicates):
         fold = data.fold(place)
-        rows = np.asarray(fold.x_train, dtype)
-        layers = [
-            {
-                name.removeprefix(f"{index}."): array[place]
-                for name, array in views.items()
-                if name.startswith(f"{index}.") and not name.endswith((".gamma", ".beta"))
-            }
-            for index in range(len(hidden))
-        ]
+        mine = {name: array[place] for name, array in views.items()}
         streams = [
             generator(seed=seed, purpose=Purpose.PRETRAINING, replicate=replicate, epoch=index)
             for index in range(len(hidden))
         ]
+        x = np.asarray(fold.x_train, dtype)
         with np.errstate(all="ignore"):
-            if model.pretrain.name == "pairs":
-                pairs.pretrain(model.pretrain, hidden, layers, rows, fold.y_train, streams[0])
-                continue
-            for each, layer, stream in zip(hidden, layers, streams, strict=True):
-                rows = pretrain(model.pretrain, each, layer, rows, stream)
+            PRETRAINING[technique.name].learn(technique, hidden, mine, x, fold.y_train, streams)

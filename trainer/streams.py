@@ -14,6 +14,7 @@ class Purpose(enum.IntEnum):
     AUGMENTATION = 3
     DROPOUT = 4
     PRETRAINING = 5
+    SENSITIVITY = 6
 
 
 def generator(

@@ -1,11 +1,15 @@
 """Trains a trial of the record again and compares, bit for bit."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sweep.answers.results import Results
+from sweep.answers.retraining import retrained
+from sweep.answers.sensitivity import LayerSensitivity, measured
 from sweep.datasets import Datasets
-from sweep.scheduling.runner import Advanced, Link, advance
+from sweep.scheduling.runner import Raised
+from trainer.config import Config
+from trainer.rules import build
 
 
 class NotReproducible(RuntimeError):
@@ -21,6 +25,7 @@ class Reproduction:
         comparable: whether bits can be promised: the same arithmetic did both.
         difference: the largest absolute difference of a metric.
         recorded, now: what did the arithmetic then and now.
+        sensitivity: of each layer of the net as trained now, if that was asked for.
     """
 
     trial: int
@@ -29,8 +34,12 @@ class Reproduction:
     difference: float
     recorded: dict[str, Any]
     now: dict[str, Any]
+    sensitivity: list[LayerSensitivity] = field(default_factory=list)
 
     def __str__(self) -> str:
+        return "\n".join([self._verdict(), *map(str, self.sensitivity)])
+
+    def _verdict(self) -> str:
         if self.identical:
             return f"trial {self.trial} is bit-identical"
         what = f"largest difference {self.difference:g}"
@@ -40,8 +49,12 @@ class Reproduction:
         return f"trial {self.trial} is not comparable ({', '.join(changed)} changed): {what}"
 
 
-def reproduce(results: Results, number: int, datasets: Datasets) -> Reproduction:
+def reproduce(
+    results: Results, number: int, datasets: Datasets, *, sensitivity: bool = False
+) -> Reproduction:
     """Trains trial `number` again in this process, to the epoch that it reached.
+
+    With `sensitivity` it nudges weights of the trained net, too.
 
     Raises:
         NotReproducible: there is no such trial, or it has no result.
@@ -53,19 +66,8 @@ def reproduce(results: Results, number: int, datasets: Datasets) -> Reproduction
     if not trial.metrics or not trial.epoch:
         raise NotReproducible(f"trial {number} is {trial.state} and has no result")
     config = study.config(trial.params)
-    replicates = study.replicates_of(number)
-    link = Link(
-        number,
-        config,
-        trial.epoch,
-        study.search.seed,
-        len(replicates),
-        study.threads,
-        gpu=study.resources.gpu > 0,
-        first=replicates.start,
-    )
-    outcome, _ = advance(link, datasets.data(config), None)
-    if not isinstance(outcome, Advanced):
+    outcome, state = retrained(results, trial, datasets, gpu=study.resources.gpu > 0)
+    if isinstance(outcome, Raised):
         raise NotReproducible(f"trial {number} fails now:\n{outcome.error}")
     differences = [
         abs(then - float(now))
@@ -75,7 +77,9 @@ def reproduce(results: Results, number: int, datasets: Datasets) -> Reproduction
         if then is not None
     ]
     largest = max(differences, default=0.0)
-    here = dict(outcome.environment)
-    return Reproduction(
-        number, largest == 0.0, trial.environment == here, largest, trial.environment, here
-    )
+    here, layers = dict(outcome.environment), list[LayerSensitivity]()
+    if sensitivity and state is not None:
+        data = datasets.data(config)
+        layers = measured(build(Config, config), state, data, study.search.seed)
+    same = trial.environment == here
+    return Reproduction(number, largest == 0.0, same, largest, trial.environment, here, layers)

@@ -7,10 +7,12 @@ from contextlib import suppress
 import numpy as np
 
 from sweep import model
+from sweep.answers.confusion import confusion
 from sweep.answers.results import CONFUSION, TEST, TrialResult, read
+from sweep.answers.retraining import retrained
 from sweep.datasets import Datasets
 from sweep.recording.records import Winner
-from sweep.scheduling.runner import Link, Raised, advance
+from sweep.scheduling.runner import Raised
 from sweep.search.storage import Storage
 from sweep.spec.study import Study
 from sweep.workspace import StudyFolder
@@ -18,11 +20,8 @@ from trainer import checkpoint
 from trainer.arrays import Array
 from trainer.config import Config
 from trainer.data import Splits
-from trainer.prediction import evaluate, predict_proba
+from trainer.prediction import evaluate
 from trainer.rules import build
-
-EXAMPLES = 2
-"""How many raw rows go with a model."""
 
 
 def look(study: Study, storage: Storage, folder: StudyFolder, datasets: Datasets) -> None:
@@ -34,10 +33,11 @@ def look(study: Study, storage: Storage, folder: StudyFolder, datasets: Datasets
     looks = storage.notes().get(TEST, [])
     if best is None or any(each["trial"] == best.number for each in looks):
         return
-    splits = datasets.splits(study.config(best.params))
-    weights = _weights(study, best, folder, splits)
+    plain = study.config(best.params)
+    config, splits = build(Config, plain), datasets.splits(plain)
+    weights = _weights(study, best, folder, datasets)
     accuracy = _test_accuracy(study, weights, best, splits)
-    counts = _confusion(study, weights, best, splits)
+    counts = confusion(config, weights, splits)
     entry = {
         "trial": best.number,
         "mean": float(np.mean(accuracy)),
@@ -46,31 +46,31 @@ def look(study: Study, storage: Storage, folder: StudyFolder, datasets: Datasets
         "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     }
     storage.note(TEST, [*looks, entry])
-    count = len(study.replicates_of(best.number))
-    confusion = {"trial": best.number, "replicates": count, "counts": counts.tolist()}
-    storage.note(CONFUSION, confusion | {"classes": list(datasets.classes)})
+    storage.note(
+        CONFUSION,
+        {
+            "trial": best.number,
+            "replicates": len(study.replicates_of(best.number)),
+            "counts": counts.tolist(),
+            "classes": list(datasets.classes),
+        },
+    )
 
 
 def record(study: Study, best: TrialResult, datasets: Datasets, at_ms: int) -> Winner:
     """What the recorder needs to register the winner as a model."""
-    known = [float("nan") if each is None else each for each in best.values]
-    x, _ = datasets.splits(study.config(best.params)).raw_test
     return Winner(
         trial=best.number,
         metric=study.metric,
         value=float(best.value or 0.0),
         maximize=study.maximize,
-        replicate=int(np.nanargmax(known) if study.maximize else np.nanargmin(known)),
-        source=study.data.source,
-        data=datasets.digest(),
-        example=np.asarray(x[:EXAMPLES], dtype=np.float32).tolist(),
-        classes=list(datasets.classes),
+        data=datasets.digest,
         at_ms=at_ms,
     )
 
 
 def _weights(
-    study: Study, best: TrialResult, folder: StudyFolder, splits: Splits
+    study: Study, best: TrialResult, folder: StudyFolder, datasets: Datasets
 ) -> dict[str, Array]:
     """The winner's weights from its file; trained again if a crash has left another one there."""
     with suppress(checkpoint.CheckpointError):
@@ -78,15 +78,15 @@ def _weights(
         if kept.config["trial"] == best.number:
             return kept.arrays
     plain = study.config(best.params)
-    epochs = int(plain["training"]["epochs"])
-    seed, seeds = study.search.seed, study.replicates_of(best.number)
-    link = Link(best.number, plain, epochs, seed, len(seeds), study.threads, first=seeds.start)
-    outcome, state = advance(link, splits.data, None)
+    outcome, state = retrained(read(folder), best, datasets, gpu=False)
     if isinstance(outcome, Raised) or state is None:
         raise RuntimeError(f"trial {best.number} could not be trained again")
     config = build(Config, plain)
-    arrays = model.arrays(config, state, splits.preprocessing)
-    checkpoint.save(folder.winner, arrays, {"trial": best.number, "config": plain})
+    arrays = model.arrays(config, state, datasets.splits(plain).preprocessing)
+    values = [np.nan if each is None else each for each in best.values]
+    replicate = model.best_replicate(values, maximize=study.maximize)
+    about = {"trial": best.number, "config": plain, "replicate": replicate}
+    checkpoint.save(folder.winner, arrays, about)
     return arrays
 
 
@@ -105,18 +105,3 @@ def _test_accuracy(
         scores = evaluate(config, mine, *splits.test(fold))
         found.append(float(scores["accuracy"][0]))
     return found
-
-
-def _confusion(
-    study: Study, arrays: Mapping[str, Array], best: TrialResult, splits: Splits
-) -> Array:
-    """How often each true class (rows) is taken for each class (columns); (K, K) int64."""
-    config = build(Config, study.config(best.params))
-    kept = model.weights_of(arrays)
-    counts = np.zeros((splits.data.classes, splits.data.classes), np.int64)
-    for replicate in range(len(study.replicates_of(best.number))):
-        mine = {name: each[replicate : replicate + 1] for name, each in kept.items()}
-        fold = splits.data.fold(replicate)
-        predicted = predict_proba(config, mine, fold.x_val)[0].argmax(axis=1)
-        np.add.at(counts, (fold.y_val, predicted), 1)
-    return counts

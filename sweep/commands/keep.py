@@ -19,11 +19,21 @@ from sweep.commands.options import (
 @click.command()
 @click.argument("name")
 @click.argument("trial", type=click.IntRange(min=0))
+@click.option(
+    "--sensitivity",
+    is_flag=True,
+    help="Also nudge weights of each layer and tell how much the validation loss changes.",
+)
 @code_option
 @workspace_option
 @json_option
 def reproduce(
-    name: str, trial: int, allow_code: tuple[str, ...], folder: str | None, as_json: bool
+    name: str,
+    trial: int,
+    sensitivity: bool,
+    allow_code: tuple[str, ...],
+    folder: str | None,
+    as_json: bool,
 ) -> None:
     """Train trial TRIAL of NAME again and say whether the result is bit-identical.
 
@@ -46,7 +56,7 @@ def reproduce(
         results = read(place.existing(name))
         datasets = Datasets(results.study, place.tracking_uri, allow_code)
     try:
-        found = reproduction.reproduce(results, trial, datasets)
+        found = reproduction.reproduce(results, trial, datasets, sensitivity=sensitivity)
     except reproduction.NotReproducible as error:
         raise Mistake(str(error)) from None
     if as_json:

@@ -154,9 +154,9 @@ class Outbox:
         ).fetchone()
         return bool(row) and row[0] == "SweepEnded" and json.loads(row[1])["state"] != "stopped"
 
-    def weights_on_record(self) -> set[int]:
-        """The trials whose weights are on the queue by themselves, sent or not."""
-        rows = self._db.execute("SELECT trial FROM entries WHERE kind = 'Weights'")
+    def trials_with(self, kind: type[Record]) -> set[int]:
+        """The trials of which a record of that kind is on the queue, sent or not."""
+        rows = self._db.execute("SELECT trial FROM entries WHERE kind = ?", (kind.__name__,))
         return {trial for (trial,) in rows}
 
     def _not_yet_recorded(self, epochs: Epochs) -> Epochs | None:
@@ -226,10 +226,10 @@ class Outbox:
         return [(Entry(row[1], unpacked(*row[2:])), row[0]) for row in rows]
 
     def weights_sent(self) -> list[str]:
-        """The files of weights that have been sent."""
+        """The files of weights that have been sent and that nobody needs any more."""
         rows = self._db.execute(
             "SELECT json_extract(fields, '$.weights') AS weights FROM entries "
-            "WHERE kind = 'TrialEnded' AND state = 'sent' AND weights IS NOT NULL"
+            "WHERE kind IN ('TrialEnded', 'Model') AND state = 'sent' AND weights IS NOT NULL"
         )
         return [path for (path,) in rows]
 

@@ -33,6 +33,25 @@ class SweepStarted:
 
 
 @dataclass(frozen=True)
+class Dataset:
+    """What the trials of a sweep train on: the data input of the parent run.
+
+    Attributes:
+        source: where the data came from.
+        digest: a digest of the rows and of how they were split.
+        example: a few raw rows (n, D).
+        classes: the names of the classes, in the order of the probabilities.
+    """
+
+    trial: ClassVar[None] = None
+    source: str
+    digest: str
+    example: Sequence[Sequence[float]]
+    classes: Sequence[str]
+    at_ms: int
+
+
+@dataclass(frozen=True)
 class TrialStarted:
     """A trial begins: its run is made. A second start of the same trial says nothing new.
 
@@ -138,6 +157,38 @@ class Weights:
 
 
 @dataclass(frozen=True)
+class Model:
+    """The model of a trial is due to be logged in its run.
+
+    Attributes:
+        weights: the file of the weights, relative to the folder of the study. It is deleted once
+            the model has been sent.
+    """
+
+    trial: int
+    weights: str
+    at_ms: int
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """A picture that is due: what a trial confuses on the validation rows.
+
+    Attributes:
+        counts: (K, K), how often each true class (row) is taken for each class (column), the
+            replicates added up.
+        classes: their names.
+        replicates: how many there are.
+    """
+
+    trial: int
+    counts: Sequence[Sequence[int]]
+    classes: Sequence[str]
+    replicates: int
+    at_ms: int
+
+
+@dataclass(frozen=True)
 class Report:
     """The report of the study is due: the page and the pictures of the parent run."""
 
@@ -147,42 +198,37 @@ class Report:
 
 @dataclass(frozen=True)
 class Winner:
-    """The winner of a sweep is due to be registered as a model.
+    """The winner of a sweep is due to be logged, and registered, as a model.
 
     Attributes:
         value: the mean of `metric` over the replicates, on the validation rows.
         maximize: whether larger values are better.
-        replicate: the one with the best value.
-        source: where the data came from.
-        data: a digest of the rows and of how they were split.
-        example: a few raw rows (n, D).
-        classes: the names of the classes, in the order of the probabilities.
+        data: the digest of the data.
     """
 
     trial: int
     metric: str
     value: float
     maximize: bool
-    replicate: int
-    source: str
     data: str
-    example: Sequence[Sequence[float]]
-    classes: Sequence[str]
     at_ms: int
 
 
 Record = (
     SweepStarted
+    | Dataset
     | TrialStarted
     | Epochs
     | TrialEnded
     | SweepEnded
     | LearningCurve
     | Weights
+    | Model
+    | Confusion
     | Report
     | Winner
 )
-Late = LearningCurve | Weights | Report | Winner
+Late = LearningCurve | Weights | Model | Confusion | Report | Winner
 """What is made and sent when the data of all runs have been sent."""
 KINDS: Mapping[str, type[Any]] = {kind.__name__: kind for kind in Record.__args__}
 

@@ -18,12 +18,22 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
-from sweep.recording import tracking
+from sweep.recording import confusion_matrix, tracking
 from sweep.recording.gradient_flow import FlowPainter
-from sweep.recording.outbox import Entry, Outbox, Run
+from sweep.recording.outbox import PARENT, Entry, Outbox, Run
 from sweep.recording.pictures import CurvePainter
 from sweep.recording.projection import Changes, Point, project
-from sweep.recording.records import LearningCurve, Record, TrialEnded, Weights, Winner
+from sweep.recording.records import (
+    Confusion,
+    Dataset,
+    LearningCurve,
+    Model,
+    Record,
+    Report,
+    TrialEnded,
+    Weights,
+    Winner,
+)
 from sweep.workspace import StudyFolder
 
 log = logging.getLogger("sweep.recorder")
@@ -87,6 +97,8 @@ class Sender:
             [] if made else [RunTag(name, value) for name, value in changes.tags.items()],
             synchronous=True,
         )
+        if changes.data is not None:
+            tracking.log_dataset(self._client, run.run_id, *changes.data)
         if files:
             self._upload(run)
         if changes.end_ms is not None:
@@ -99,39 +111,50 @@ class Sender:
     def draw(self, entry: Entry) -> None:
         """Makes a picture, a report or a model that is due, sends it, and marks it."""
         record = entry.record
-        if isinstance(record, Winner):
-            self._register(record)
-        else:
-            self._clear_outgoing()
-            try:
-                self._paint(record)
-            except Exception:  # drawn again it would fail again
-                self._outbox.refuse(entry, traceback.format_exc())
-                return
-            self._upload(self._runs[record.trial])
-        self._outbox.sent([entry])
-
-    def _paint(self, record: Record) -> None:
-        if isinstance(record, LearningCurve):
-            curves, flow = self._painters
-            records = self._outbox.records(record.trial)
-            curves.draw(records, self._outgoing / "learning_curve.png")
-            flow.draw(records, self._outgoing / "gradient_flow.png")
-        elif isinstance(record, Weights):
-            (self._outgoing / "weights.npz").hardlink_to(self._study_dir / record.weights)
-        else:
-            from sweep.answers import report  # takes a second, once a sweep
-
-            report.write(StudyFolder(self._study_dir))
-            shutil.copytree(self._study_dir / "report", self._outgoing, dirs_exist_ok=True)
-
-    def _register(self, record: Winner) -> None:
-        from sweep.recording import registry
-
-        registry.log_data(self._client, self._parent(), record.source, record.data)
-        folder = StudyFolder(self._study_dir)
+        self._clear_outgoing()
+        try:
+            self._produce(record)
+        except Exception:  # made again it would fail again
+            self._outbox.refuse(entry, traceback.format_exc())
+            return
         run = self._runs[record.trial]
-        registry.register(self._client, record, run, folder.winner, folder.name)
+        self._upload(run)
+        if isinstance(record, Winner):
+            from sweep.recording import registry
+
+            registry.register(self._client, record, run, self._study_dir.name)
+        self._outbox.sent([entry])
+        if isinstance(record, Model):
+            (self._study_dir / record.weights).unlink(missing_ok=True)
+
+    def _produce(self, record: Record) -> None:
+        """Puts what is due into the folder of artifacts to be sent."""
+        match record:
+            case LearningCurve():
+                curves, flow = self._painters
+                records = self._outbox.records(record.trial)
+                curves.draw(records, self._outgoing / "learning_curve.png")
+                flow.draw(records, self._outgoing / "gradient_flow.png")
+            case Weights():
+                (self._outgoing / "weights.npz").hardlink_to(self._study_dir / record.weights)
+            case Model():
+                self._save_model(record.trial, self._study_dir / record.weights)
+            case Winner():
+                self._save_model(record.trial, StudyFolder(self._study_dir).winner)
+            case Confusion():
+                confusion_matrix.draw(record, self._outgoing / "confusion_matrix.png")
+            case Report():
+                from sweep.answers import report  # takes a second, once a sweep
+
+                report.write(StudyFolder(self._study_dir))
+                shutil.copytree(self._study_dir / "report", self._outgoing, dirs_exist_ok=True)
+
+    def _save_model(self, trial: int, weights: Path) -> None:
+        from sweep.recording import logged_model  # takes a second
+
+        sweep = self._outbox.records(PARENT)
+        data = [record for record in sweep if isinstance(record, Dataset)][-1]
+        logged_model.save(trial, weights, data, self._outgoing / logged_model.FOLDER)
 
     def _finish(self, entries: Sequence[Entry]) -> None:
         ends = [entry.record for entry in entries if isinstance(entry.record, TrialEnded)]
@@ -220,7 +243,7 @@ class Sender:
             return False
         self._clear_outgoing()
         for name, text in changes.texts.items():
-            (self._outgoing / name).write_text(text, encoding="utf-8")
+            (self._outgoing / name).write_text(text, encoding="utf-8", errors="replace")
         for name, path in changes.files.items():
             try:
                 (self._outgoing / name).hardlink_to(self._study_dir / path)

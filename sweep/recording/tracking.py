@@ -17,7 +17,7 @@ import sqlalchemy
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from mlflow import MlflowClient
-from mlflow.entities import ViewType
+from mlflow.entities import Dataset, DatasetInput, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
@@ -25,6 +25,9 @@ from sweep.recording.outbox import Outbox
 
 EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Makes the UI show its pages for training."""
+
+LONGEST_SOURCE, LONGEST_DIGEST = 500, 36
+"""How many characters MLflow takes of a dataset's name and of its digest."""
 
 PASSING = frozenset({401, 403, 408, 429, 499})
 """Client errors that go away when somebody does something about them, or with time."""
@@ -116,6 +119,12 @@ def experiment(client: MlflowClient, name: str, artifact_root: str | None) -> st
     if found.lifecycle_stage != "active":
         client.restore_experiment(found.experiment_id)
     return str(found.experiment_id)
+
+
+def log_dataset(client: MlflowClient, run_id: str, source: str, digest: str) -> None:
+    """Says in a run what data it is about. Doing so again changes nothing."""
+    data = Dataset(source[:LONGEST_SOURCE], digest[:LONGEST_DIGEST], "local", source)
+    client.log_inputs(run_id, [DatasetInput(data, [])])
 
 
 def discard(client: MlflowClient, experiment_id: str, run_ids: Iterable[str]) -> None:

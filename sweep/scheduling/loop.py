@@ -55,6 +55,7 @@ class Loop:
     lost: int = 0
     fresh: int = 0
     trouble: str | None = None
+    _started: float = 0.0
     _failures: int = 0
     _active: dict[int, Trial] = field(default_factory=dict)
     _submitted: dict[int, float] = field(default_factory=dict)
@@ -63,19 +64,14 @@ class Loop:
 
     def run(self) -> None:
         """Runs the sweep to its end."""
-        started = self.clock()
-        limit = self.study.search.timeout
+        self._started = self.clock()
         while True:
-            late = limit is not None and self.clock() - started >= limit
-            interrupts = self.interrupts()
-            going_on = not (interrupts or late or self.trouble)
-            if interrupts > 1:
+            if self.interrupts() > 1:
                 self._leave_all()
-            elif going_on:
-                self._fill()
+            self._fill()
             if not self._active:
                 break
-            if going_on and not self._ready:  # so that no slot waits for the sampler
+            if self._goes_on() and not self._ready:  # so that no slot waits for the sampler
                 self._ask()
             self.watch(self._standing())
             for outcome in self.runner.wait(POLL_SECONDS):
@@ -85,6 +81,12 @@ class Loop:
                     self._end(self._active[number], Event.STOP, "stopped by the user")
             self._end_overdue()
         self.watch(self._standing())
+
+    def _goes_on(self) -> bool:
+        """Whether new trials may start."""
+        limit = self.study.search.timeout
+        late = limit is not None and self.clock() - self._started >= limit
+        return not (self.interrupts() or late or self.trouble)
 
     def _standing(self) -> Standing:
         return Standing(
@@ -102,18 +104,35 @@ class Loop:
 
         The one behind is what a worker takes up while the driver looks at its last result.
         """
-        while len(self._active) < min(self.runner.slots() + 1, self.search.wanted):
+        while self._goes_on() and (
+            len(self._active) < min(self.runner.slots() + 1, self.search.wanted)
+        ):
             if not self._ready and not self._ask():
                 return
             trial = self._ready.popleft()
             self.search.start(trial)
             self.records.started(trial)
             self._active[trial.number] = trial
-            if broken := self._broken_from_the_start(trial):
-                self._end(trial, Event.PRUNE, f"infeasible: {broken}")
-                continue
-            self._restore(trial)
-            self._submit(trial)
+            if self._settled_already(trial):
+                self.watch(self._standing())
+            elif self._restore(trial):
+                self._submit(trial)
+            else:
+                self._orphan(trial)
+
+    def _settled_already(self, trial: Trial) -> bool:
+        """Ends a trial of which nothing need be trained: its result is known, or of no use."""
+        twin = self.search.twin(trial)
+        if twin is not None:
+            trial.same_as, trial.epoch = twin.number, twin.epoch
+            trial.values, trial.others = twin.values, twin.others
+            trial.excess, trial.metrics = twin.excess, twin.metrics
+            trial.environment, trial.diagnosis = twin.environment, twin.diagnosis
+            self.search.report(trial)
+            self._end(trial, Event.FINISH, f"the same as trial {twin.number}")
+        elif broken := self._broken_from_the_start(trial):
+            self._end(trial, Event.PRUNE, f"infeasible: {broken}")
+        return trial.ended
 
     def _broken_from_the_start(self, trial: Trial) -> str | None:
         """The bounds that a trial breaks whatever it learns; keeps its excess."""
@@ -132,7 +151,7 @@ class Loop:
         if trial is None:
             self._exhausted = True
             return False
-        epochs = int(trial.config["training"]["epochs"])
+        epochs = trial.until or int(trial.config["training"]["epochs"])
         trial.rungs = (*self.pruner.rungs(trial.number, epochs), epochs)
         self._ready.append(trial)
         return True
@@ -143,14 +162,20 @@ class Loop:
         seen = self.search.upcoming - self.study.lag
         return any(number <= seen for number in self._active)
 
-    def _restore(self, trial: Trial) -> None:
-        """Hands the runner what was saved of a trial, if it has no state of it."""
-        saved = None
-        if self.states is not None and not self.runner.holds(trial.number):
-            saved = self.states.load(trial.number)
+    def _restore(self, trial: Trial) -> bool:
+        """Hands the runner what was saved of a trial, or of its parent, if it has no state of it.
+
+        False if it has a parent whose state is lost.
+        """
+        if self.states is None or self.runner.holds(trial.number):
+            return True
+        saved = self.states.load(trial.number)
+        if saved is None and trial.parent is not None:
+            saved = self.states.load(trial.parent)
         if saved is not None:
             self.runner.adopt(trial.number, saved)
             trial.epoch = max(trial.epoch, int(saved["epoch"]))
+        return saved is not None or trial.parent is None
 
     def _save(self, trial: Trial, seconds: float) -> None:
         """Saves a trial's state when a crash would cost more training than is allowed."""
@@ -172,7 +197,8 @@ class Loop:
     def _submit(self, trial: Trial, since: float | None = None) -> None:
         """Submits the rest of the way to the next rung; `since` when the first part was."""
         trial.happens(Event.SUBMIT)
-        self._submitted[trial.number] = self.clock() if since is None else since
+        trial.submitted_at = self.clock()
+        self._submitted[trial.number] = trial.submitted_at if since is None else since
         replicates = self.study.replicates_of(trial.number)
         self.runner.submit(
             Link(
@@ -207,20 +233,22 @@ class Loop:
         trial.happens(Event.LOSE)
         if trial.losses > RETRIES:
             self._end(trial, Event.GIVE_UP, "lost", f"lost {trial.losses} times: {outcome.error}")
-        else:
-            self._restore(trial)
+        elif self._restore(trial):
             self._submit(trial)
+        else:
+            self._orphan(trial)
 
     def _advance(self, trial: Trial, outcome: Advanced, since: float) -> None:
         rung = trial.next_rung()
         self.records.advanced(trial, outcome)
         trial.epoch = outcome.epoch
         trial.worker_seconds += outcome.seconds
+        trial.spends(outcome.timings(self.clock() - trial.submitted_at))
         trial.metrics = {name: values.tolist() for name, values in outcome.metrics.items()}
         trial.values = trial.metrics[self.study.metric]
         trial.others = self.study.others(trial.metrics)
         trial.excess = excesses(self.study.constraints, trial.metrics)
-        trial.environment = outcome.environment
+        trial.environment, trial.host = outcome.environment, outcome.host
         figures = outcome.figures()
         trial.diagnosis = diagnose(figures)
         if outcome.diverged is not None or not all(map(math.isfinite, trial.scores)):
@@ -233,7 +261,7 @@ class Loop:
             self._submit(trial, since)
             return
         self.search.report(trial)
-        if outcome.finished:
+        if outcome.finished or trial.epoch == trial.until:
             self._end(trial, Event.FINISH)
         elif cause := hopeless(figures):
             self._end(trial, Event.PRUNE, f"hopeless at epoch {trial.epoch}: {cause}")
@@ -244,6 +272,10 @@ class Loop:
         else:
             pruner = self.study.search.pruner.name
             self._end(trial, Event.PRUNE, f"{pruner} at epoch {trial.epoch}")
+
+    def _orphan(self, trial: Trial) -> None:
+        error = f"the state of trial {trial.parent}, from which it starts, is lost"
+        self._end(trial, Event.GIVE_UP, "lost", error)
 
     def _ladder(self, trial: Trial) -> Ladder:
         """What the pruning of a trial may depend on."""
@@ -260,11 +292,16 @@ class Loop:
         self, trial: Trial, event: Event, reason: str | None = None, error: str | None = None
     ) -> None:
         trial.happens(event, reason)
-        learnt = trial.epoch > 0 and trial.state in (State.COMPLETE, State.PRUNED)
+        learnt = trial.state in (State.COMPLETE, State.PRUNED) and trial.epoch > 0
+        learnt = learnt and trial.same_as is None
         fetch = (lambda: self.runner.state(trial.number)) if learnt else None
         best = trial.state is State.COMPLETE and self._leads(trial)
         self.records.ended(trial, fetch, error, best=best)
+        if self.states is not None and fetch is not None and trial.until is not None:
+            with suppress(StateLost):  # others may start from it
+                self.states.save(trial.number, fetch())
         self.search.end(trial)
+        self._exhausted = False
         self._forget(trial)
         self.fresh += 1
         self._failures += trial.state is State.FAILED
@@ -272,8 +309,10 @@ class Loop:
             self.trouble = f"{self._failures} trials failed (search.max_failures)"
         if best:
             self.best = trial
+        spent = self.search.spent()
         if self.states is not None:
-            self.states.forget(trial.number)
+            for number in spent:
+                self.states.forget(number)
 
     def _forget(self, trial: Trial) -> None:
         self.runner.forget(trial.number)

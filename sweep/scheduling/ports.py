@@ -27,6 +27,12 @@ class Search(Protocol):
     def ask(self) -> Trial | None:
         """The next trial, or None when there are no more."""
 
+    def twin(self, trial: Trial) -> Trial | None:
+        """A complete trial whose result a new one is known to repeat."""
+
+    def spent(self) -> list[int]:
+        """The trials from whose states none starts any more, each once."""
+
     def start(self, trial: Trial) -> None:
         """Puts a trial on record as running."""
 

@@ -102,7 +102,7 @@ def _compared(
     ((field, pair),) = found.items()
     below = join(path, field)
     if field not in known:
-        problems.append(_unknown(field, known, below))
+        problems.append(unknown(field, known, below))
         return None
     if not isinstance(pair, list) or len(pair) != 2:
         problems.append(Problem(below, "must be a list of two options", pair))
@@ -135,11 +135,12 @@ def _where(found: Any, known: Space, path: str, problems: list[Problem]) -> dict
         if field in known:
             held[field] = _option(value, known[field], join(path, field), problems)
         else:
-            problems.append(_unknown(field, known, join(path, field)))
+            problems.append(unknown(field, known, join(path, field)))
     return held
 
 
-def _unknown(field: str, known: Space, path: str) -> Problem:
+def unknown(field: str, known: Space, path: str) -> Problem:
+    """The mistake of naming a field that is not searched."""
     hint = nearest(field, known)
     there = hint or f"; searched here: {', '.join(known) or 'nothing'}"
     return Problem(path, f"is not a field that is searched{there}")
@@ -153,7 +154,7 @@ def _option(
         rule = "has endless values, so it can't be held at one: give it a step"
         problems.append(Problem(path, rule))
         return None
-    option = _match(found, options)
+    option = match(found, options)
     if option is UNREAD:
         listed = ", ".join(map(shown, options[:20])) + (", …" if len(options) > 20 else "")
         problems.append(Problem(path, f"must be an option of the field: {listed}", found))
@@ -162,7 +163,7 @@ def _option(
     return known
 
 
-def _match(found: Any, options: Sequence[space.Scalar]) -> Any:
+def match(found: Any, options: Sequence[space.Scalar]) -> Any:
     """The option that a value stands for, as the search space names it; else `UNREAD`."""
     if found is UNREAD:
         return UNREAD
@@ -184,7 +185,7 @@ def _larger(
     for sign in "><":
         left, found, right = expect.partition(sign)
         if found:
-            sides = [_match(_parsed(side, path), options) for side in (left, right)]
+            sides = [match(_parsed(side, path), options) for side in (left, right)]
             if sides == list(options):
                 return sign == ">"
             if sides == list(reversed(options)):

@@ -135,12 +135,21 @@ def override(values: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
     Raises:
         ConfigError: an assignment has no `=`, or its path runs through what is no mapping.
     """
-    for assignment in assignments:
-        path, equals, text = assignment.partition("=")
-        if not equals or not path:
-            raise ConfigError([Problem("--set", "must be written path=value", assignment)])
-        values = assign(values, path, parse(text, f"--set {path}"))
+    for path, value in map(read_assignment, assignments):
+        values = assign(values, path, value)
     return values
+
+
+def read_assignment(assignment: str) -> tuple[str, Any]:
+    """The path and the value of a `path=value`.
+
+    Raises:
+        ConfigError: it has no `=`, or its value is no YAML.
+    """
+    path, equals, text = assignment.partition("=")
+    if not equals or not path:
+        raise ConfigError([Problem("--set", "must be written path=value", assignment)])
+    return path, parse(text, f"--set {path}")
 
 
 def assign(values: dict[str, Any], path: str, value: Any) -> dict[str, Any]:

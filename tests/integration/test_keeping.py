@@ -32,6 +32,18 @@ def test_a_trial_is_reproduced_to_the_bit(copied: Sweep) -> None:
     assert "no trial 9" in copied("reproduce", "smoke", 9, code=2)
 
 
+def test_a_trial_is_asked_for_its_sensitivity(copied: Sweep) -> None:
+    told = copied("reproduce", "smoke", 1, "--sensitivity").splitlines()
+    assert [line.partition(":")[0] for line in told[1:]] == ["layer 1", "layer 2"]
+    found = json.loads(copied("reproduce", "smoke", 1, "--sensitivity", "--json"))
+    first, top = found["sensitivity"]
+    assert (first["weights"], top["weights"]) == (64 * 32, 32 * 10)
+    for layer in (first, top):
+        assert 0 < layer["change"] < layer["nudge"] < layer["slope"]
+    assert f"changes the loss by {first['change']:.2g}" in told[1]
+    assert json.loads(copied("reproduce", "smoke", 1, "--json"))["sensitivity"] == []
+
+
 def test_a_trial_that_differs_is_said_to_differ(copied: Sweep) -> None:
     log = Workspace(copied.workspace).study("smoke").trials
     recorded = Storage(log, "smoke").trials()[2].user_attrs["sweep"]["metrics"]["val_loss"]

@@ -18,9 +18,9 @@ import pytest
 from mlflow import MlflowClient
 
 from sweep.datasets import Datasets
-from sweep.recording import registry
+from sweep.recording import logged_model, registry
 from sweep.recording.outbox import Outbox, Run
-from sweep.recording.records import Winner
+from sweep.recording.records import Dataset, Winner
 from sweep.spec.study import Study, check
 from sweep.spec.study_file import load
 from sweep.workspace import StudyFolder, Workspace
@@ -62,17 +62,13 @@ class Registered:
             metric=tags["sweep.metric"],
             value=float(tags["sweep.value"]),
             maximize=True,
-            replicate=0,
-            source="digits",
             data=tags["sweep.data"],
-            example=[[0.0] * 64],
-            classes=[str(each) for each in range(10)],
             at_ms=0,
         )
         return replace(made, **more)
 
     def register(self, winner: Winner, trial: int) -> None:
-        registry.register(self.client, winner, self.runs[trial], self.folder.winner, "smoke")
+        registry.register(self.client, winner, self.runs[trial], "smoke")
 
 
 def _number(version: Any) -> int:
@@ -102,7 +98,7 @@ def test_the_winner_is_the_champion_and_predicts_from_raw_features(registered: R
     assert model.input_example.shape == (2, 64)
     parent = registered.client.get_run(registered.runs[None].run_id)
     (data,) = parent.inputs.dataset_inputs
-    assert registered.data.digest().startswith(data.dataset.digest)
+    assert registered.data.digest.startswith(data.dataset.digest)
 
 
 def test_no_file_of_the_model_is_a_pickle(registered: Registered, tmp_path: Path) -> None:
@@ -142,10 +138,10 @@ def test_the_crown_goes_to_what_beats_the_champion_on_the_same_data(
     assert int(registered.champion().version) == (2 if crowned else 1)
 
 
-def test_weights_of_another_trial_are_not_registered(registered: Registered) -> None:
-    with pytest.raises(registry.WinnerGone, match="not 99"):
-        registered.register(registered.winner(trial=99), 0)
-    assert len(registered.versions()) == 1
+def test_weights_of_another_trial_are_not_logged(registered: Registered, tmp_path: Path) -> None:
+    data = Dataset("digits", "", [[0.0] * 64], [str(each) for each in range(10)], 0)
+    with pytest.raises(logged_model.WeightsGone, match="not 99"):
+        logged_model.save(99, registered.folder.winner, data, tmp_path / "model")
 
 
 def test_the_model_is_served(registered: Registered, tmp_path: Path) -> None:

@@ -1,21 +1,29 @@
 """A whole sweep on real parts: Ray, Optuna, MLflow, and the data that ship with scikit-learn."""
 
+import hashlib
 import json
+import platform
 import signal
 import time
+from importlib.metadata import version
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import optuna
 import pytest
 from mlflow import MlflowClient
 
+from sweep.datasets import Datasets
 from sweep.search.storage import Storage
+from sweep.spec.study import check
+from sweep.spec.study_file import load, override
 from sweep.workspace import Workspace
-from tests.integration.conftest import SMOKE, Sweep, eventually
+from tests.integration.conftest import ROOT, SMOKE, Sweep, eventually
 from trainer import checkpoint
 
 METRICS = {"train_loss", "train_accuracy", "val_loss", "val_accuracy"}
+TIMINGS = ("training", "validation", "handover", "waiting")
 
 
 def test_show_has_every_trial_and_the_winner(finished: Sweep) -> None:
@@ -63,13 +71,45 @@ def test_mlflow_has_every_trial(finished: Sweep) -> None:
         assert tags["sweep.diagnosis"]
         assert tags["mlflow.note.content"].endswith(f"Diagnosis: {tags['sweep.diagnosis']}")
         more = {"val_accuracy_sd", "learning_rate", "epoch_seconds", "health/gradient_norm_1"}
-        for metric in METRICS | more:
+        for metric in METRICS | more | {"validation_seconds"}:
             steps = [each.step for each in client.get_metric_history(child.info.run_id, metric)]
             assert steps == [1, 2, 3], metric
         last = client.get_metric_history(child.info.run_id, "val_accuracy")[-1]
         assert last.value == pytest.approx(trial["value"])
         artifacts = {each.path for each in client.list_artifacts(child.info.run_id)}
         assert {"config.yaml", "learning_curve.png", "weights.npz"} <= artifacts
+
+
+def test_mlflow_says_where_the_time_went(finished: Sweep) -> None:
+    """And where the trial ran. Waiting is the longest by far for some of so short trials."""
+    client = MlflowClient(f"sqlite:///{finished.workspace / 'mlflow.db'}")
+    for run in finished.runs("smoke")[1:]:
+        spent = {name: run.data.metrics[f"seconds_{name}"] for name in TIMINGS}
+        assert min(spent.values()) > 0
+        epochs, validation = (
+            2 * sum(each.value for each in client.get_metric_history(run.info.run_id, name))
+            for name in ("epoch_seconds", "validation_seconds")
+        )
+        assert spent["validation"] == pytest.approx(validation)
+        assert spent["training"] == pytest.approx(epochs - validation)
+        assert sum(spent.values()) < (run.info.end_time - run.info.start_time) / 1000 + 0.1
+        assert run.data.tags["sweep.worker"] == platform.node()
+        assert run.data.tags["sweep.device"].startswith("cpu (")
+
+
+def test_mlflow_says_what_a_sweep_was_made_of(finished: Sweep) -> None:
+    """Of its parent run: the machine, the versions, the commit, checksums of study and data."""
+    parent = finished.runs("smoke")[0]
+    tags = parent.data.tags
+    assert tags["sweep.host"] == platform.node()
+    assert tags["sweep.version.ray"] == version("ray")
+    if (ROOT / ".git").exists():
+        assert len(tags["mlflow.source.git.commit"]) == 40
+    text = (finished.workspace / "smoke" / "study.yaml").read_bytes()
+    assert tags["sweep.checksum.study"] == hashlib.sha256(text).hexdigest()
+    (data,) = parent.inputs.dataset_inputs
+    assert data.dataset.name == "digits"
+    assert tags["sweep.checksum.data"] == data.dataset.digest == Datasets(check(load(SMOKE))).digest
 
 
 def test_weights_in_mlflow_are_the_model(finished: Sweep) -> None:
@@ -89,24 +129,61 @@ def test_another_tool_reads_the_study_storage(finished: Sweep) -> None:
     assert study.best_trial.number == finished.show("smoke")["best"]
 
 
-def test_the_same_seed_gives_the_same_trials_to_the_bit(sweep: Sweep) -> None:
-    for name in ("a", "b"):
-        kept = "none" if name == "a" else "{best-k: {k: 2}}"
-        sweep("run", SMOKE, "--name", name, "--set", f"record.weights={kept}")
-    assert [(each["params"], each["values"]) for each in sweep.show("a")["trials"]] == [
-        (each["params"], each["values"]) for each in sweep.show("b")["trials"]
+CHOICES = {
+    "a": ("record.weights=none", "record.models=none"),
+    "b": ("record.weights={best-k: {k: 2}}", "record.models={best-k: {k: 3}}"),
+    "c": ("record.weights=none", "record.models=all", "search.seed=1"),
+}
+
+
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> Sweep:
+    """The smoke study thrice, each time with other choices of what is recorded."""
+    made = Sweep(tmp_path_factory.mktemp("chosen") / "results", ray_address)
+    for name, choices in CHOICES.items():
+        made("run", SMOKE, "--name", name, *(f"--set={each}" for each in choices))
+    return made
+
+
+def test_the_same_seed_gives_the_same_trials_to_the_bit(chosen: Sweep) -> None:
+    a, b, c = (chosen.show(name)["trials"] for name in CHOICES)
+    assert [(each["params"], each["values"]) for each in a] == [
+        (each["params"], each["values"]) for each in b
     ]
-    client = MlflowClient(f"sqlite:///{sweep.workspace / 'mlflow.db'}")
-    ranked = sorted(sweep.show("b")["trials"], key=lambda each: (-each["value"], each["number"]))
-    best = {each["number"] for each in ranked[:2]}
-    for name, with_weights in (("a", set()), ("b", best)):
-        for run in sweep.runs(name)[1:]:
-            there = {each.path for each in client.list_artifacts(run.info.run_id)}
-            number = int(run.data.tags["sweep.trial"])
-            assert ("weights.npz" in there) == (number in with_weights), (name, number)
-        assert not list((sweep.workspace / name / "weights").iterdir())
-    sweep("run", SMOKE, "--name", "c", "--set", "search.seed=1")
-    assert sweep.show("c")["trials"][0]["params"] != sweep.show("a")["trials"][0]["params"]
+    assert c[0]["params"] != a[0]["params"]
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "models", "confused"), [("a", 0, 0, 1), ("b", 2, 3, 3), ("c", 0, 4, 4)]
+)
+def test_the_best_trials_have_what_was_asked_for(
+    chosen: Sweep, name: str, weights: int, models: int, confused: int
+) -> None:
+    """Their weights, their models, and pictures of what they confuse."""
+    client = MlflowClient(f"sqlite:///{chosen.workspace / 'mlflow.db'}")
+    ranked = sorted(chosen.show(name)["trials"], key=lambda each: (-each["value"], each["number"]))
+    for rank, trial in enumerate(ranked):
+        run = trial["mlflow_run_id"]
+        there = {each.path for each in client.list_artifacts(run)}
+        assert ("weights.npz" in there) == (rank < weights), rank
+        assert ("confusion_matrix.png" in there) == (rank < confused), rank
+        assert ("model" in there) == (rank < models), rank
+    folder = chosen.workspace / name
+    assert not [*folder.glob("weights/*"), *folder.glob("models/*")]
+    crowned = {each.name for each in client.search_registered_models()}
+    assert (name in crowned) == (models > 0)
+
+
+@pytest.mark.filterwarnings("ignore:.*Add type hints to the `predict` method:UserWarning")
+def test_a_model_predicts_what_its_trial_did(chosen: Sweep) -> None:
+    """Raw rows in: the accuracy is that of the trial's best replicate."""
+    client = MlflowClient(f"sqlite:///{chosen.workspace / 'mlflow.db'}")
+    study = check(override(load(SMOKE), ["data.preprocess=none", "search.seed=1"]))
+    raw = Datasets(study).data(study.first_config()).folds[0]
+    for trial in chosen.show("c")["trials"]:
+        folder = client.download_artifacts(trial["mlflow_run_id"], "model")
+        predicted = mlflow.pyfunc.load_model(folder).predict(raw.x_val).argmax(axis=1)
+        assert (predicted == raw.y_val).mean() == pytest.approx(max(trial["values"]))
 
 
 def test_failed_and_diverged_trials_do_not_end_a_sweep(sweep: Sweep) -> None:

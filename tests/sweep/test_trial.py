@@ -9,6 +9,7 @@ from sweep.search.trial import ENDED, TABLE, Event, IllegalEvent, State, Trial, 
 LEADS = [
     (State.WAITING, Event.SUBMIT, State.RUNNING),
     (State.WAITING, Event.STOP, State.STOPPED),
+    (State.WAITING, Event.FINISH, State.COMPLETE),
     (State.WAITING, Event.PRUNE, State.PRUNED),
     (State.WAITING, Event.GIVE_UP, State.FAILED),
     (State.RUNNING, Event.ADVANCE, State.WAITING),

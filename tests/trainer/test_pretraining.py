@@ -10,6 +10,7 @@ import pytest
 from tests.trainer.conftest import config, fold
 from trainer.arrays import Array
 from trainer.config import Config
+from trainer.convolution import PATCHES, Image
 from trainer.data import Data
 from trainer.rules import ConfigError
 from trainer.state import weights
@@ -17,6 +18,8 @@ from trainer.streams import Purpose, generator
 from trainer.training import train
 
 EPOCHS, SIZE, ROWS, FEATURES = 3, 8, 61, 6
+IMAGE = Image(2, 7, 6)
+CNN = {"architecture": {"cnn": {"channels": [3, 4]}}, "hidden": [5]}
 
 
 def begun(cfg: Config, data: Data | None = None, **given: Any) -> dict[str, Array]:
@@ -35,10 +38,49 @@ def made(name: str, model: dict[str, Any] | None = None, **fields: Any) -> Confi
     )
 
 
-def batches(stream: np.random.Generator) -> Iterator[Array]:
+def batches(stream: np.random.Generator, rows: int = ROWS) -> Iterator[Array]:
     for _ in range(EPOCHS):
-        order = stream.permutation(ROWS)
-        yield from (order[start : start + SIZE] for start in range(0, ROWS - SIZE + 1, SIZE))
+        order = stream.permutation(rows)
+        yield from (order[start : start + SIZE] for start in range(0, rows - SIZE + 1, SIZE))
+
+
+def stream(replicate: int, layer: int) -> np.random.Generator:
+    return generator(seed=4, purpose=Purpose.PRETRAINING, replicate=replicate, epoch=layer)
+
+
+def images() -> Data:
+    return Data((fold(ROWS, features=IMAGE.channels * IMAGE.pixels),), 3, IMAGE)
+
+
+class Adam:
+    """Adam on these arrays, in place, at a rate of 0.02."""
+
+    def __init__(self, values: list[Array]) -> None:
+        self.values, self.steps = values, 0
+        self.means, self.squares = ([np.zeros_like(v) for v in values] for _ in range(2))
+
+    def step(self, gradients: list[Array]) -> None:
+        self.steps += 1
+        rate = 0.02 * np.sqrt(1 - 0.999**self.steps) / (1 - 0.9**self.steps)
+        for i, gradient in enumerate(gradients):
+            self.means[i] = 0.9 * self.means[i] + 0.1 * gradient
+            self.squares[i] = 0.999 * self.squares[i] + 0.001 * gradient**2
+            self.values[i] -= rate * self.means[i] / (np.sqrt(self.squares[i]) + 1e-8)
+
+
+def encoded(x: Array, weight: Array, stream: np.random.Generator) -> list[Array]:
+    """The weight and the bias of a layer of tanh that has learnt to give x back, by Adam."""
+    units = weight.shape[1]
+    back = stream.standard_normal((units, x.shape[1])) * np.sqrt(2 / units)
+    values = [weight.copy(), np.zeros(units), back, np.zeros(x.shape[1])]
+    adam = Adam(values)
+    for rows in batches(stream, len(x)):
+        seen = x[rows]
+        active = np.tanh(seen @ values[0] + values[1])
+        error = (active @ values[2] + values[3] - seen) / len(rows)
+        below = (error @ values[2].T) * (1 - active**2)
+        adam.step([seen.T @ below, below.sum(0), active.T @ error, error.sum(0)])
+    return values[:2]
 
 
 def test_an_autoencoder_layer_by_layer() -> None:
@@ -46,32 +88,54 @@ def test_an_autoencoder_layer_by_layer() -> None:
     found, start = begun(cfg), begun(made("none", {"activation": "tanh"}))
     for replicate in range(2):
         x = fold(ROWS, features=FEATURES).x_train.astype(float)
-        for layer, units in enumerate([5, 4]):
-            key = {"seed": 4, "purpose": Purpose.PRETRAINING, "epoch": layer}
-            stream = generator(replicate=replicate, **key)  # type: ignore[arg-type]
-            back = stream.standard_normal((units, x.shape[1])) * np.sqrt(2 / units)
-            values = [
-                start[f"{layer}.weight"][replicate].copy(),
-                np.zeros(units),
-                back,
-                np.zeros(x.shape[1]),
+        for layer in range(2):
+            weight, bias = encoded(x, start[f"{layer}.weight"][replicate], stream(replicate, layer))
+            np.testing.assert_allclose(found[f"{layer}.weight"][replicate], weight, rtol=1e-7)
+            np.testing.assert_allclose(found[f"{layer}.bias"][replicate], bias, rtol=1e-7)
+            x = np.tanh(x @ weight + bias)
+
+
+def plain_patches(x: Array, kernel: int) -> Array:
+    """(n, H, W, k·k·C) of images (n, C, H, W) with zeros around them."""
+    pad = kernel // 2
+    field = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad))).transpose(0, 2, 3, 1)
+    height, width = x.shape[2:]
+    rows = [
+        [field[:, top : top + kernel, left : left + kernel].reshape(len(x), -1)]
+        for top in range(height)
+        for left in range(width)
+    ]
+    return np.concatenate(rows).transpose(1, 0, 2).reshape(len(x), height, width, -1)
+
+
+def test_an_autoencoder_of_convolutions_learns_from_patches() -> None:
+    model = CNN | {"activation": "tanh"}
+    cfg = made("autoencoder", model, learning_rate=0.02)
+    found, start = begun(cfg, images()), begun(made("none", model), images())
+    for replicate in range(2):
+        x = images().folds[0].x_train.astype(float).reshape(ROWS, *IMAGE)
+        for layer in range(2):
+            key = stream(replicate, layer)
+            seen, every = plain_patches(x, 3), np.arange(ROWS)
+            places = [
+                (key.integers(x.shape[2], size=ROWS), key.integers(x.shape[3], size=ROWS))
+                for _ in range(PATCHES)
             ]
-            means, squares = ([np.zeros_like(v) for v in values] for _ in range(2))
-            for step, rows in enumerate(batches(stream), 1):
-                seen = x[rows]
-                active = np.tanh(seen @ values[0] + values[1])
-                error = (active @ values[2] + values[3] - seen) / len(rows)
-                below = (error @ values[2].T) * (1 - active**2)
-                gradients = [seen.T @ below, below.sum(0), active.T @ error, error.sum(0)]
-                for each, gradient in enumerate(gradients):
-                    means[each] = 0.9 * means[each] + 0.1 * gradient
-                    squares[each] = 0.999 * squares[each] + 0.001 * gradient**2
-                    bias_1, bias_2 = 1 - 0.9**step, 1 - 0.999**step
-                    size = 0.02 * np.sqrt(bias_2) / bias_1
-                    values[each] -= size * means[each] / (np.sqrt(squares[each]) + 1e-8)
-            np.testing.assert_allclose(found[f"{layer}.weight"][replicate], values[0], rtol=1e-7)
-            np.testing.assert_allclose(found[f"{layer}.bias"][replicate], values[1], rtol=1e-7)
-            x = np.tanh(x @ values[0] + values[1])
+            rows = np.concatenate([seen[every, top, left] for top, left in places])
+            weight, bias = encoded(rows, start[f"{layer}.weight"][replicate], key)
+            np.testing.assert_allclose(found[f"{layer}.weight"][replicate], weight, rtol=1e-7)
+            np.testing.assert_allclose(found[f"{layer}.bias"][replicate], bias, rtol=1e-7)
+            active = np.tanh(seen @ weight + bias)
+            corners = [
+                active[:, i : i + 2 * (x.shape[2] // 2) : 2, j : j + 2 * (x.shape[3] // 2) : 2]
+                for i in (0, 1)
+                for j in (0, 1)
+            ]
+            x = np.max(corners, axis=0).transpose(0, 3, 1, 2)
+        flat = x.transpose(0, 2, 3, 1).reshape(ROWS, -1)
+        weight, bias = encoded(flat, start["2.weight"][replicate], stream(replicate, 2))
+        np.testing.assert_allclose(found["2.weight"][replicate], weight, rtol=1e-7)
+        np.testing.assert_array_equal(found["3.weight"], start["3.weight"])
 
 
 def sigmoid(z: Array) -> Array:
@@ -88,14 +152,13 @@ def test_a_boltzmann_machine_layer_by_layer(binary: bool) -> None:
     for replicate in range(2):
         x = given.x_train.astype(float)
         for layer, units in enumerate([5, 4]):
-            key = {"seed": 4, "purpose": Purpose.PRETRAINING, "epoch": layer}
-            stream = generator(replicate=replicate, **key)  # type: ignore[arg-type]
+            key = stream(replicate, layer)
             weight = start[f"{layer}.weight"][replicate].copy()
             hidden, visible = np.zeros(units), np.zeros(x.shape[1])
-            for rows in batches(stream):
+            for rows in batches(key):
                 seen = x[rows]
                 odds = sigmoid(seen @ weight + hidden)
-                drawn = stream.random(odds.shape) < odds
+                drawn = key.random(odds.shape) < odds
                 back = drawn @ weight.T + visible
                 if binary or layer:
                     back = sigmoid(back)
@@ -119,23 +182,21 @@ def test_pairs_train_all_layers_on_whether_two_rows_are_of_a_class(batch_size: i
     x, y, size = given.x_train.astype(float), given.y_train, min(ROWS, batch_size)
     listed = sorted(range(ROWS), key=lambda row: (y[row], row))  # class by class
     for replicate in range(2):
-        stream = generator(seed=4, purpose=Purpose.PRETRAINING, replicate=replicate)
+        key = stream(replicate, 0)
         values = [start[f"{i}.{part}"][replicate] for i in (0, 1) for part in ("weight", "bias")]
         values = [value.copy() for value in values]
-        values += [stream.standard_normal((8, 3)) * np.sqrt(2 / 8), np.zeros(3)]
-        values += [stream.standard_normal((3, 1)) * np.sqrt(2 / 3), np.zeros(1)]
-        means, squares = ([np.zeros_like(v) for v in values] for _ in range(2))
-        step = 0
+        values += [key.standard_normal((8, 3)) * np.sqrt(2 / 8), np.zeros(3)]
+        values += [key.standard_normal((3, 1)) * np.sqrt(2 / 3), np.zeros(1)]
+        adam = Adam(values)
         for _ in range(EPOCHS):
-            order = stream.permutation(ROWS)
+            order = key.permutation(ROWS)
             for begin in range(0, ROWS - size + 1, size):
-                step += 1
                 left = order[begin : begin + size]
-                same = stream.random(size) < 0.5
+                same = key.random(size) < 0.5
                 fellows = [[row for row in listed if y[row] == y[each]] for each in left]
                 others = [ROWS - len(each) for each in fellows]
-                inside = stream.integers([len(each) - 1 for each in fellows])
-                outside = stream.integers(others)
+                inside = key.integers([len(each) - 1 for each in fellows])
+                outside = key.integers(others)
                 gradients = [np.zeros_like(v) for v in values]
                 for pair, row in enumerate(left):
                     mine = fellows[pair]
@@ -165,11 +226,7 @@ def test_pairs_train_all_layers_on_whether_two_rows_are_of_a_class(batch_size: i
                         gradients[3] += d_high
                         gradients[0] += np.outer(x[each], d_low)
                         gradients[1] += d_low
-                for i, gradient in enumerate(gradients):
-                    means[i] = 0.9 * means[i] + 0.1 * gradient
-                    squares[i] = 0.999 * squares[i] + 0.001 * gradient**2
-                    rate = 0.02 * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
-                    values[i] = values[i] - rate * means[i] / (np.sqrt(squares[i]) + 1e-8)
+                adam.step(gradients)
         names = ["0.weight", "0.bias", "1.weight", "1.bias"]
         for name, value in zip(names, values[:4], strict=True):
             np.testing.assert_allclose(found[name][replicate], value, rtol=1e-7, atol=1e-10)
@@ -177,14 +234,73 @@ def test_pairs_train_all_layers_on_whether_two_rows_are_of_a_class(batch_size: i
             np.testing.assert_array_equal(found[name], start[name])
 
 
+@pytest.fixture
+def torch() -> Iterator[Any]:
+    """PyTorch, the oracle, on one thread."""
+    found = pytest.importorskip("torch", reason="PyTorch, the oracle, is not installed")
+    before = found.get_num_threads()
+    found.set_num_threads(1)
+    yield found
+    found.set_num_threads(before)
+
+
+def test_pairs_train_convolutions_with_the_rest(torch: Any) -> None:
+    model = CNN | {"activation": "tanh"}
+    cfg = made("pairs", model, learning_rate=0.02, units=3)
+    found, start = begun(cfg, images()), begun(made("none", model), images())
+    given = images().folds[0]
+    x, y = torch.tensor(given.x_train.astype(float)).reshape(ROWS, *IMAGE), given.y_train
+    listed = sorted(range(ROWS), key=lambda row: (y[row], row))
+    names = [f"{i}.{part}" for i in range(3) for part in ("weight", "bias")]
+    for replicate in range(2):
+        key = stream(replicate, 0)
+        values = [start[name][replicate].copy() for name in names]
+        values += [key.standard_normal((10, 3)) * np.sqrt(2 / 10), np.zeros(3)]
+        values += [key.standard_normal((3, 1)) * np.sqrt(2 / 3), np.zeros(1)]
+        adam = Adam(values)
+        tensors = [torch.from_numpy(value).requires_grad_() for value in values]
+
+        def below(rows: Array, tensors: list[Any] = tensors) -> Any:
+            w0, b0, w1, b1, w2, b2 = tensors[:6]
+            z = x[torch.tensor(rows)]
+            for weight, bias in ((w0, b0), (w1, b1)):
+                kernels = weight.reshape(3, 3, z.shape[1], -1).permute(3, 2, 0, 1)
+                z = torch.nn.functional.conv2d(z, kernels, bias, padding=1).tanh()
+                z = torch.nn.functional.max_pool2d(z, 2)
+            return (z.permute(0, 2, 3, 1).flatten(1) @ w2 + b2).tanh()
+
+        for left in batches(key):
+            same = key.random(SIZE) < 0.5
+            fellows = [[row for row in listed if y[row] == y[each]] for each in left]
+            inside = key.integers([len(each) - 1 for each in fellows])
+            outside = key.integers([ROWS - len(each) for each in fellows])
+            partners = [
+                mine[(mine.index(row) + 1 + within) % len(mine)]
+                if equal
+                else listed[(listed.index(mine[-1]) + 1 + beyond) % ROWS]
+                for row, mine, equal, within, beyond in zip(
+                    left, fellows, same, inside, outside, strict=True
+                )
+            ]
+            joined = torch.cat([below(left), below(np.array(partners))], 1)
+            score = ((joined @ tensors[6] + tensors[7]).tanh() @ tensors[8] + tensors[9])[:, 0]
+            wanted = torch.tensor(same.astype(float))
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(score, wanted)
+            adam.step([each.numpy() for each in torch.autograd.grad(loss, tensors)])
+        for name, value in zip(names, values, strict=False):
+            np.testing.assert_allclose(found[name][replicate], value, rtol=1e-7, atol=1e-10)
+
+
+@pytest.mark.parametrize("model", [{}, CNN], ids=["mlp", "cnn"])
 @pytest.mark.parametrize("place", ["none", "before", "after"])
-def test_pairs_of_replicates_stay_apart(place: str) -> None:
-    cfg = made("pairs", {"batch_norm": place})
-    both, alone = begun(cfg), begun(cfg, replicates=1, first=1)
+def test_pairs_of_replicates_stay_apart(place: str, model: dict[str, Any]) -> None:
+    cfg = made("pairs", model | {"batch_norm": place, "dropout": 0.3})
+    both, alone = begun(cfg, images()), begun(cfg, images(), replicates=1, first=1)
     for name, array in both.items():
-        np.testing.assert_array_equal(alone[name][0], array[1])
-    data = Data((fold(ROWS, features=FEATURES),), 3)
-    assert np.isfinite(train(cfg, data, None, 3, seed=4, replicates=2).metrics["val_loss"]).all()
+        if name != "image":
+            np.testing.assert_array_equal(alone[name][0], array[1])
+    progress = train(cfg, images(), None, 3, seed=4, replicates=2)
+    assert np.isfinite(progress.metrics["val_loss"]).all()
 
 
 @pytest.mark.parametrize("labels", [np.zeros(ROWS, int), np.arange(ROWS)], ids=["one", "all"])
@@ -194,18 +310,25 @@ def test_pairs_where_there_are_no_others_or_no_fellows(labels: Array) -> None:
     assert all(np.isfinite(array).all() for array in found.values())
 
 
+@pytest.mark.parametrize("model", [{}, CNN], ids=["mlp", "cnn"])
 @pytest.mark.parametrize("name", ["autoencoder", "rbm"])
 @pytest.mark.parametrize("place", ["none", "before", "after"])
-def test_labels_are_not_looked_at_and_replicates_stay_apart(name: str, place: str) -> None:
-    cfg = made(name, {"batch_norm": place})
-    given = fold(ROWS, features=FEATURES)
-    both = begun(cfg)
-    other = begun(cfg, Data((replace(given, y_train=given.y_train[::-1].copy()),), 3))
-    alone = begun(cfg, replicates=1, first=1)
+def test_labels_are_not_looked_at_and_replicates_stay_apart(
+    name: str, place: str, model: dict[str, Any]
+) -> None:
+    cfg = made(name, model | {"batch_norm": place, "dropout": 0.3})
+    data = images()
+    (given,) = data.folds
+    both = begun(cfg, data)
+    relabelled = replace(given, y_train=given.y_train[::-1].copy())
+    other = begun(cfg, replace(data, folds=(relabelled,)))
+    alone = begun(cfg, data, replicates=1, first=1)
     for name, array in both.items():
+        if name == "image":
+            continue
         np.testing.assert_array_equal(other[name], array)
         np.testing.assert_array_equal(alone[name][0], array[1])
-    progress = train(cfg, Data((given,), 3), None, 3, seed=4, replicates=2)
+    progress = train(cfg, data, None, 3, seed=4, replicates=2)
     assert np.isfinite(progress.metrics["val_loss"]).all()
 
 
@@ -223,10 +346,7 @@ def test_an_autoencoder_moves_all_that_a_layer_learns(activation: Any) -> None:
     ("model", "complaint"),
     [
         ({"pretrain": "rbm", "activation": "tanh"}, "must not be rbm with model.activation tanh"),
-        (
-            {"pretrain": "autoencoder", "architecture": "cnn"},
-            "must be none with model.architecture",
-        ),
+        ({"pretrain": "autoencoder", "hidden": []}, "must be none without hidden layers, got 'aut"),
         (
             {"pretrain": "autoencoder", "start_from": {"source": "a.npz"}},
             "must be none with model.start_from",

@@ -9,13 +9,17 @@ import pytest
 
 from tests.trainer.conftest import config, fold
 from tests.trainer.test_replicates import assert_same
+from trainer import prediction
 from trainer.arrays import Array
 from trainer.convolution import Image
 from trainer.data import Data, Fold
+from trainer.group import Rows, Step
 from trainer.prediction import evaluate
 from trainer.rules import ConfigError
 from trainer.state import State, weights
+from trainer.state import frozen as frozen_arrays
 from trainer.training import train
+from trainer.transfer import mapped
 
 IMAGE = Image(2, 6, 5)
 FEATURES = IMAGE.channels * IMAGE.pixels
@@ -90,6 +94,30 @@ def test_the_rest_is_trained_on_what_frozen_layers_give(precision: str) -> None:
     np.testing.assert_allclose(
         found.state["parameters"], expected.state["parameters"], rtol=1e-4, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("model", [MLP, CNN], ids=["mlp", "cnn"])
+@pytest.mark.parametrize("frozen", [1, 2, 3])
+def test_steps_that_make_frozen_outputs_anew_give_the_same_bits(
+    model: dict[str, Any], frozen: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction, "ROWS", 16)  # so that there are several blocks of rows
+    model = model | {"batch_norm": "after", "dropout": 0.3}
+    cfg, data = config(model | start(freeze=frozen), epochs=3), made(model)
+    begun = train(cfg, data, None, 0, seed=2, replicates=2).state
+    cached = train(cfg, data, begun, 3, seed=2, replicates=2)
+    held, steps = frozen_arrays(begun), []
+
+    def gather(step: Step, _cached: Rows, index: Array) -> None:
+        outputs = mapped(data, cfg, held).folds[0].x_train
+        for chosen, place in zip(index, step.x, strict=True):
+            outputs.take(chosen, axis=0, out=place)
+        steps.append(len(index))
+
+    monkeypatch.setattr(Step, "gather", gather)
+    anew = train(cfg, data, begun, 3, seed=2, replicates=2)
+    assert len(steps) >= 3 * 8
+    assert_same(anew.state, cached.state)
 
 
 @pytest.mark.parametrize("model", [MLP, CNN], ids=["mlp", "cnn"])
