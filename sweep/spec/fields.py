@@ -26,7 +26,7 @@ from trainer.rules import (
     settings,
 )
 
-NAME = r"(?!mlflow\.db|mlartifacts$)[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
+NAME = r"(?!mlflow\.db|mlartifacts$|ui\.log$)[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 """A study's name is the name of its folder, experiment and model, so it stays plain.
 
 It is no name that the workspace has for something else.

@@ -128,6 +128,7 @@ def test_a_link_that_hangs_gives_its_slot_to_others(sweep: Sweep) -> None:
         "--set=model.activation=relu",
         "--set=model.dropout=0",
         "--set=training.epochs={choose: [1000000, 1, 2]}",
+        "--set=training.learning_rate=0.01",
         "--set=resources.timeout=4",
         "--set=record.weights=none",
     )
@@ -135,3 +136,43 @@ def test_a_link_that_hangs_gives_its_slot_to_others(sweep: Sweep) -> None:
     assert [each["state"] for each in trials].count("complete") == 2
     (hung,) = [each for each in trials if each["state"] == "failed"]
     assert (hung["params"]["training.epochs"], hung["reason"]) == (1000000, "timed out")
+
+
+@pytest.mark.slow
+def test_a_worker_out_of_memory_is_lost(tmp_path: Path) -> None:
+    """Ray's memory monitor kills the worker; a limit of next to nothing makes it do so at once."""
+    script = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from sweep.datasets import Datasets
+from sweep.scheduling.ray_runner import RayRunner
+from sweep.scheduling.runner import Link, Lost
+from sweep.spec.fields import Resources
+from sweep.spec.study import check
+study = check({{"name": "a", "training": {{"epochs": 1_000_000}}}})
+runner = RayRunner(Datasets(study), Resources(), None)
+runner.submit(Link(0, study.first_config(), 1_000_000, 0, 1))
+found = []
+while not found:
+    found = runner.wait(1)
+runner.close()
+assert isinstance(found[0], Lost), found
+print(found[0].error)
+"""
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
+        "RAY_memory_usage_threshold": "0.0001",
+        "RAY_memory_monitor_refresh_ms": "100",
+        "PYTHONPATH": str(ROOT),
+    }
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("OutOfMemoryError")

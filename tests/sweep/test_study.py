@@ -139,7 +139,12 @@ def test_a_name_survives_being_stored(name: str) -> None:
     "name",
     [
         *("../up", "a/b", "..", ".", ".hidden", "-flag", "", "a b", "ä", "a\n", "a" * 101, 3, None),
-        *("mlflow.db", "mlflow.db-wal", "mlartifacts"),  # what the workspace holds beside studies
+        *(
+            "mlflow.db",
+            "mlflow.db-wal",
+            "mlartifacts",
+            "ui.log",
+        ),  # what the workspace holds beside studies
     ],
 )
 def test_a_name_that_is_no_plain_file_name(name: Any) -> None:
