@@ -1,7 +1,7 @@
 """The data of a study: loaded and split once, preprocessed as each trial asks, each way once."""
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -13,7 +13,7 @@ from sweep.spec.study import Study
 from sweep.spec.study_file import compact
 from trainer.config import Config
 from trainer.data import Data, Splits, pictured, split
-from trainer.dataset import DataError
+from trainer.dataset import DataError, Dataset, only
 from trainer.network import Layout, network
 from trainer.rules import ConfigError, Problem, Technique, build, named
 from trainer.sources import load
@@ -52,6 +52,8 @@ class Datasets:
         self._splits = lru_cache(maxsize=KEPT)(self._split)
         try:
             self._dataset = load(study.data.source, allow_code)
+            if study.data.classes is not None:
+                self._dataset = _chosen(self._dataset, study.data.classes)
             self.splits(study.first_config())
         except DataError as error:
             raise ConfigError([Problem("data.source", str(error))]) from None
@@ -137,3 +139,10 @@ class Datasets:
         )
         sources = {name: each.weights for name, each in self._models.items()}
         return replace(made, data=replace(made.data, sources=sources))
+
+
+def _chosen(dataset: Dataset, classes: Sequence[Any]) -> Dataset:
+    try:
+        return only(dataset, [str(each) for each in classes])
+    except DataError as error:
+        raise ConfigError([Problem("data.classes", str(error))]) from None

@@ -7,7 +7,8 @@ from pathlib import Path
 from sweep.spec.contradictions import EXTRAS
 from sweep.spec.study import Study, check
 from sweep.spec.study_file import load
-from trainer.rules import ConfigError
+from trainer.config import Config
+from trainer.rules import ConfigError, build
 
 STUDIES = Path(__file__).parents[2] / "studies"
 """Where they are."""
@@ -76,6 +77,9 @@ def _entry(file: Path) -> Entry:
 def _needs(study: Study) -> Iterator[str]:
     if study.data.source != "digits":
         yield f"data.source ({study.data.source})"
+    sources = (build(Config, each).model.start_from for each in study.corners())
+    for name in dict.fromkeys(each.source for each in sources if each is not None):
+        yield f"the model {name}"
     if study.search.sampler.name in EXTRAS:
         yield f"the extra {study.search.sampler.name}"
     if study.resources.gpu:

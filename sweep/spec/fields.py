@@ -63,6 +63,9 @@ class DataSource:
     source: str = setting(
         "digits", Text(), "digits, or KIND:WHERE (npz, csv, parquet, idx, cifar10)"
     )
+    classes: Any = setting(
+        None, Optional(Items(Anything())), "the only classes whose rows are used; by default all"
+    )
     validation: float = setting(
         0.2, Real(0, 1, open_low=True, open_high=True), "share of the training rows to validate on"
     )
