@@ -15,6 +15,7 @@ from trainer.config import Config
 from trainer.data import Data, Splits, pictured, split
 from trainer.dataset import DataError, Dataset, only
 from trainer.network import Layout, network
+from trainer.resizing import Size
 from trainer.rules import ConfigError, Problem, Technique, build, named
 from trainer.sources import load
 from trainer.training import misfits
@@ -66,7 +67,7 @@ class Datasets:
         found: dict[str, Problem] = {}
         for plain in self._study.corners():
             preprocess = Technique(*named(plain["data"]["preprocess"]))
-            image = pictured(self._dataset, preprocess)
+            image = pictured(self._dataset, preprocess, self._size)
             config = build(Config, plain)
             problems = misfits(config, replace(data, image=image))
             problems += self._unlike(config, preprocess)
@@ -83,6 +84,12 @@ class Datasets:
             return []
         rule = f"must be {compact(known)} as for {start.source}, whose layers are frozen"
         return [Problem("data.preprocess", rule, preprocess.name)]
+
+    @property
+    def _size(self) -> Size | None:
+        """What images are resized to."""
+        asked = self._study.data.resize
+        return None if asked is None else Size(asked.height, asked.width)
 
     def key(self, config: Mapping[str, Any]) -> str:
         """What distinguishes the data of this configuration from those of others."""
@@ -136,6 +143,7 @@ class Datasets:
             folds=source.folds,
             preprocess=Technique(name, dict(parameters)),
             seed=self._study.search.seed,
+            size=self._size,
         )
         sources = {name: each.weights for name, each in self._models.items()}
         return replace(made, data=replace(made.data, sources=sources))

@@ -9,9 +9,10 @@ import numpy as np
 from sweep import model
 from sweep.answers.confusion import confusion
 from sweep.answers.results import CONFUSION, TEST, TrialResult, read
+from sweep.answers.retraining import retrained
 from sweep.datasets import Datasets
 from sweep.recording.records import Winner
-from sweep.scheduling.runner import Link, Raised, advance
+from sweep.scheduling.runner import Raised
 from sweep.search.storage import Storage
 from sweep.spec.study import Study
 from sweep.workspace import StudyFolder
@@ -34,7 +35,7 @@ def look(study: Study, storage: Storage, folder: StudyFolder, datasets: Datasets
         return
     plain = study.config(best.params)
     config, splits = build(Config, plain), datasets.splits(plain)
-    weights = _weights(study, best, folder, splits)
+    weights = _weights(study, best, folder, datasets)
     accuracy = _test_accuracy(study, weights, best, splits)
     counts = confusion(config, weights, splits)
     entry = {
@@ -69,7 +70,7 @@ def record(study: Study, best: TrialResult, datasets: Datasets, at_ms: int) -> W
 
 
 def _weights(
-    study: Study, best: TrialResult, folder: StudyFolder, splits: Splits
+    study: Study, best: TrialResult, folder: StudyFolder, datasets: Datasets
 ) -> dict[str, Array]:
     """The winner's weights from its file; trained again if a crash has left another one there."""
     with suppress(checkpoint.CheckpointError):
@@ -77,14 +78,11 @@ def _weights(
         if kept.config["trial"] == best.number:
             return kept.arrays
     plain = study.config(best.params)
-    epochs = int(plain["training"]["epochs"])
-    seed, seeds = study.search.seed, study.replicates_of(best.number)
-    link = Link(best.number, plain, epochs, seed, len(seeds), study.threads, first=seeds.start)
-    outcome, state = advance(link, splits.data, None)
+    outcome, state = retrained(read(folder), best, datasets, gpu=False)
     if isinstance(outcome, Raised) or state is None:
         raise RuntimeError(f"trial {best.number} could not be trained again")
     config = build(Config, plain)
-    arrays = model.arrays(config, state, splits.preprocessing)
+    arrays = model.arrays(config, state, datasets.splits(plain).preprocessing)
     values = [np.nan if each is None else each for each in best.values]
     replicate = model.best_replicate(values, maximize=study.maximize)
     about = {"trial": best.number, "config": plain, "replicate": replicate}

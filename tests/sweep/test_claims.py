@@ -47,7 +47,12 @@ def designed(*claims: Any, replicates: int = 6, **fields: Any) -> Study:
 
 def trial(number: int, params: dict[str, Any], values: list[float], **more: Any) -> TrialResult:
     known = [finite(each) for each in values]
-    given: dict[str, Any] = {"state": "complete", "reason": None, "violated": []} | more
+    given: dict[str, Any] = {
+        "state": "complete",
+        "reason": None,
+        "violated": [],
+        "parent": None,
+    } | more
     mean = finite(sum(values) / len(values))
     return TrialResult(
         number=number,
