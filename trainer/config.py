@@ -7,6 +7,7 @@ from trainer.augmentation import Augment
 from trainer.convolution import CNN
 from trainer.dropout import KINDS
 from trainer.initialisers import INITIALISERS
+from trainer.losses import LOSSES
 from trainer.optimisers import OPTIMISERS
 from trainer.pretraining import PRETRAINING
 from trainer.rules import (
@@ -166,8 +167,8 @@ class Training:
     )
     loss: Technique = setting(
         "cross_entropy",
-        Choice({"cross_entropy": {}, "binary_cross_entropy": {}}),
-        "of a softmax over the classes, or of one sigmoid where there are two classes",
+        Choice({name: {} for name in LOSSES}),
+        "of a softmax over the classes, of one sigmoid where there are two, or of probabilities",
     )
     label_smoothing: float = setting(
         0.0, Real(0.0, 1.0, open_high=True), "share of each label that all classes divide up"
