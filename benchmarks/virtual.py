@@ -38,7 +38,7 @@ PAIRS = (
     ("TPE + late ASHA", "TPE + late ASHA told as complete"),
 )
 
-TRAININGS = {1: 300, 16: 300, 500: 1000}
+TRAININGS = {1: 200, 16: 200, 500: 1000}
 QUICK = {1: 30, 16: 96}
 """Slots, and for how many trials of all epochs they have time in all."""
 
