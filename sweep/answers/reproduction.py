@@ -77,7 +77,7 @@ def reproduce(
         first=replicates.start,
     )
     data = datasets.data(config)
-    outcome, state = advance(link, data, None)
+    outcome, state = advance(link, data, None, datasets.maker)
     if isinstance(outcome, Raised):
         raise NotReproducible(f"trial {number} fails now:\n{outcome.error}")
     differences = [

@@ -37,7 +37,10 @@ def contradictions(
         constraints: its constraints.
         replicates: what the file itself says about them, if anything.
     """
-    problems = _conflicts(template, tree["resources"]["gpu"])
+    if tree["trainer"] is None:
+        problems = _conflicts(template, tree["resources"]["gpu"])
+    else:
+        problems = _unmodelled(tree)
     problems += _unsearchable(tree, template) or _unrepeatable(tree, template)
     problems += _misjudged(tree, constraints)
     problems += _miscounted(tree, replicates)
@@ -58,6 +61,14 @@ def _conflicts(template: Tree, gpu: float) -> list[Problem]:
         problems = conflicts(config) + (elsewhere(config) if gpu else [])
         found |= {str(problem): problem for problem in problems}
     return list(found.values())
+
+
+def _unmodelled(tree: Tree) -> list[Problem]:
+    models = tree["record"]["models"]
+    if models == "none":
+        return []
+    rule = "must be none or left out with trainer: MLflow is given models of our nets alone"
+    return [Problem("record.models", rule, models)]
 
 
 def _unsearchable(tree: Tree, template: Tree) -> list[Problem]:

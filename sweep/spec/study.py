@@ -14,6 +14,7 @@ from sweep.spec.contradictions import LISTED, contradictions
 from sweep.spec.corners import corners, first
 from sweep.spec.fields import (
     FIELDS,
+    OWN,
     Checkpoint,
     DataSource,
     Record,
@@ -31,6 +32,7 @@ from trainer.rules import (
     Setting,
     build,
     read_settings,
+    settings,
 )
 
 SEVERAL = {
@@ -47,13 +49,15 @@ class Study:
     """A checked study.
 
     `template` holds `model`, `training` and `data.preprocess` with their distributions; the
-    `preprocess` in `data` is that of the first configuration.
+    `preprocess` in `data` is that of the first configuration. `trainer` is `MODULE:CLASS` of the
+    user's own, None with nets of ours.
     """
 
     name: str
     question: str
     claims: tuple[Claim, ...]
     data: DataSource
+    trainer: str | None
     template: Mapping[str, Any]
     objectives: tuple[Objective, ...]
     constraints: tuple[Constraint, ...]
@@ -145,6 +149,13 @@ class Study:
         plain: dict[str, Any] = space.resolve(self.template, lambda each: chosen[each.name])
         return plain
 
+    def flat(self, config: Mapping[str, Any]) -> dict[str, space.Scalar]:
+        """A plain configuration as one level: dotted paths to scalars."""
+        rules = {name: entry.rule for name, entry in _fields(self.values).items()}
+        parts = [space.flatten(rules[name], config[name], name) for name in ("model", "training")]
+        preprocess = settings(DataSource)["preprocess"].rule, config["data"]["preprocess"]
+        return parts[0] | parts[1] | space.flatten(*preprocess, "data.preprocess")
+
     def first_config(self) -> dict[str, Any]:
         """The plain configuration with every parameter at its first value."""
         return first(self.template)
@@ -171,8 +182,8 @@ def check(values: Mapping[str, Any]) -> Study:
     """
     problems: list[Problem] = []
     several = isinstance(values.get("objective"), list)
-    fields = FIELDS | (SEVERAL if several else {})
-    tree = read_settings(fields, _unpruned(values), "", problems, _searchable)
+    given = _unmodelled(_unpruned(values))
+    tree = read_settings(_fields(values), given, "", problems, _searchable)
     claims: tuple[Claim, ...] = ()
     constraints: tuple[Constraint, ...] = ()
     template: dict[str, Any] = {}
@@ -190,6 +201,7 @@ def check(values: Mapping[str, Any]) -> Study:
         question=tree["question"],
         claims=claims,
         data=build(DataSource, tree["data"] | first(template)["data"]),
+        trainer=tree["trainer"],
         template=template,
         objectives=tuple(build(Objective, each) for each in tree["objective"]),
         constraints=constraints,
@@ -200,6 +212,20 @@ def check(values: Mapping[str, Any]) -> Study:
         record=build(Record, tree["record"]),
         values=dict(values),
     )
+
+
+def _fields(values: Mapping[str, Any]) -> dict[str, Setting]:
+    """The fields that a study with these values has."""
+    several, own = isinstance(values.get("objective"), list), values.get("trainer") is not None
+    return FIELDS | (SEVERAL if several else {}) | (OWN if own else {})
+
+
+def _unmodelled(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, by default without models in MLflow where nothing there could predict."""
+    record = values.get("record")
+    if values.get("trainer") is None or not isinstance(record, dict | None):
+        return dict(values)
+    return {**values, "record": {"models": "none", **(record or {})}}
 
 
 def _unpruned(values: Mapping[str, Any]) -> dict[str, Any]:
