@@ -19,6 +19,7 @@ BENCHMARKS = {
     "start": "how long a newcomer waits, and what workers cost in memory",
     "sweep": "a sweep against Ray Tune and Optuna alone; slots, first result, long studies",
     "trainer": "the trainer against PyTorch, scikit-learn and its own matrix products",
+    "virtual": "how soon random, TPE and ASHA find a low loss, on a table of learning curves",
 }
 """What there is to measure: each a module with `run(quick) -> (rows, facts about the machine)`."""
 
@@ -35,12 +36,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="fewer rows, within a minute")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     parser.add_argument("--kills", type=int, metavar="N", help="of chaos: how many")
+    parser.add_argument("--seeds", type=int, metavar="N", help="of virtual: how many")
     given = parser.parse_args(arguments)
-    if given.kills is not None and (given.name != "chaos" or given.kills < 1):
-        parser.error("--kills: is chaos's alone, and at least 1")
+    options = {}
+    for option, owner in (("kills", "chaos"), ("seeds", "virtual")):
+        count = getattr(given, option)
+        if count is not None and (given.name != owner or count < 1):
+            parser.error(f"--{option}: is {owner}'s alone, and at least 1")
+        if count is not None:
+            options[option] = count
     module = import_module(f"benchmarks.{given.name}")
     run: Callable[..., tuple[list[Row], dict[str, Any]]] = module.run
-    options = {} if given.kills is None else {"kills": given.kills}
     rows, facts = run(given.quick, **options)
     written(rows, machine(**facts), given.json)
     if given.name == "chaos" and not all(each.met for each in rows):

@@ -23,6 +23,7 @@ class Row:
         ratio: ours over the peer's, the median over paired runs.
         target: what the ratio must not exceed; None for a figure without one.
         met: whether it does not.
+        interval: of the ratio, 95 %, where the benchmark repeats its runs enough to give one.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Row:
     ratio: float
     target: float | None
     met: bool | None
+    interval: tuple[float, float] | None = None
 
 
 def row(name: str, ours: float, peer: float, ratio: float, target: float | None) -> Row:
@@ -59,6 +61,9 @@ def written(rows: Sequence[Row], about: dict[str, Any], path: Path | None) -> No
     for each in rows:
         target = "" if each.target is None else f"{each.target:6.2f}"
         mark = {None: "", True: "met", False: "MISSED"}[each.met]
+        if each.interval is not None:
+            low, high = each.interval
+            mark = f"{mark} {low:.2f} … {high:.2f}".strip()
         figures = f"{each.ours:10.4g}  {each.peer:10.4g}  {each.ratio:6.2f}  {target:>6}  {mark}"
         print(f"{each.name:{width}}  {figures}".rstrip())
     if path is not None:

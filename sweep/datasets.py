@@ -20,6 +20,7 @@ from sweep.spec.study_file import compact
 from sweep.trainers import Trainers
 from trainer.data import Data, Splits, pictured, split
 from trainer.dataset import DataError
+from trainer.resizing import Size
 from trainer.rules import ConfigError, Problem, Technique, named
 from trainer.sources import load
 
@@ -66,7 +67,8 @@ class Datasets:
         data = self.data(self._study.first_config())
         found: dict[str, Problem] = {}
         for plain in self._study.corners():
-            image = pictured(self._dataset, Technique(*named(plain["data"]["preprocess"])))
+            preprocess = Technique(*named(plain["data"]["preprocess"]))
+            image = pictured(self._dataset, preprocess, self._size)
             problems = self.trainers.problems(plain, replace(data, image=image))
             found |= {str(problem): problem for problem in problems}
         return list(found.values())
@@ -75,6 +77,12 @@ class Datasets:
     def maker(self) -> Maker:
         """What makes the trainers of links."""
         return self.trainers.maker
+
+    @property
+    def _size(self) -> Size | None:
+        """What images are resized to."""
+        asked = self._study.data.resize
+        return None if asked is None else Size(asked.height, asked.width)
 
     def key(self, config: Mapping[str, Any]) -> str:
         """What distinguishes the data of this configuration from those of others."""
@@ -120,5 +128,6 @@ class Datasets:
             folds=source.folds,
             preprocess=Technique(name, dict(parameters)),
             seed=self._study.search.seed,
+            size=self._size,
         )
         return replace(made, data=replace(made.data, sources=self.trainers.sources))

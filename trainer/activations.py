@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from trainer.arrays import Array
-from trainer.rules import REQUIRED, Choice, Integer, Real, Setting, Technique
+from trainer.rules import Choice, Integer, Real, Setting, Technique
 from trainer.tape import Backward, Tape
 
 SELU_ALPHA = 1.6732632423543772
@@ -319,9 +319,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "elu": Activation(
         _elu, {"alpha": Setting(1.0, Real(0.0, open_low=True), "minus the value at -∞")}
     ),
-    "maxout": Activation(
-        _maxout, {"pieces": Setting(REQUIRED, Integer(2), "linear pieces of a unit")}
-    ),
+    "maxout": Activation(_maxout, {"pieces": Setting(2, Integer(2), "linear pieces of a unit")}),
     "selu": Activation(_selu),
     "gelu": Activation(_gelu),
     "silu": Activation(_silu),

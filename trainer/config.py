@@ -12,6 +12,7 @@ from trainer.pretraining import PRETRAINING
 from trainer.rules import (
     REQUIRED,
     Choice,
+    Flag,
     Integer,
     Items,
     Optional,
@@ -30,6 +31,9 @@ from trainer.schedules import conflicts as schedule_conflicts
 BATCH_NORM = {
     "epsilon": Setting(1e-5, Real(0.0, open_low=True), "added to the variance"),
     "momentum": Setting(0.1, Real(0.0, 1.0), "weight of the new batch in the running statistics"),
+    "reestimate": Setting(
+        False, Flag(), "after each epoch, running statistics of all training rows, with dropout off"
+    ),
 }
 
 
@@ -117,6 +121,11 @@ class Model:
     def frozen(self) -> int:
         """How many of these stay as they are."""
         return self.start_from.freeze if self.start_from else 0
+
+    @property
+    def reestimated(self) -> bool:
+        """Whether batch norm's running statistics are found anew after each epoch."""
+        return bool(self.batch_norm.parameters.get("reestimate"))
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -250,4 +259,7 @@ def elsewhere(config: Config) -> list[Problem]:
     if config.training.augment.any:
         rule = "must be left out on a GPU: batches are changed on processors alone"
         found.append(Problem("training.augment", rule))
+    if config.model.reestimated:
+        rule = "must be false on a GPU: statistics are found anew on processors alone"
+        found.append(Problem(f"model.batch_norm.{config.model.batch_norm.name}.reestimate", rule))
     return found

@@ -17,7 +17,8 @@ class Progress:
         epoch: epochs completed.
         history: (E, R) for each of the E epochs of this call; NaN for replicates that have stopped.
             Our nets give the four metrics, `learning_rate` (of the epoch's last step),
-            `epoch_seconds` and, but on a GPU, the figures of `health.Health`.
+            `epoch_seconds`, the `validation_seconds` among them and, but on a GPU, the figures of
+            `health.Health`.
         metrics: (R,) each: the trial's values if it ended here. Under early stopping those of each
             replicate's best epoch. Our nets give the four metrics, `parameters`, `epoch_seconds`
             and `predict_seconds` (the time to predict the validation rows once).

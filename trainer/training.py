@@ -17,6 +17,7 @@ from trainer.network import Network, above, images
 from trainer.optimisers import OPTIMISERS
 from trainer.prediction import Evaluation, stacked
 from trainer.protocol import Progress
+from trainer.reestimation import Reestimation
 from trainer.rules import ConfigError, Problem
 from trainer.schedules import factors, follow
 from trainer.state import METRICS, SECONDS, State, begun, frozen
@@ -131,7 +132,7 @@ class _Run:
         self._replicates = len(state["parameters"])
         self._first = int(state["epoch"])
         shape = (max(0, until - self._first), self._replicates)
-        names = (*METRICS, "learning_rate", "epoch_seconds")
+        names = (*METRICS, "learning_rate", "epoch_seconds", "validation_seconds")
         self._history = {name: np.full(shape, np.nan) for name in names}
         self._diverged: int | None = None
         self._last = self._first
@@ -192,6 +193,9 @@ class _Run:
         if self._device is not None:
             arrays = {name: self._device.asarray(array) for name, array in arrays.items()}
         group, evaluation, health = self._prepared(members, arrays, epoch)
+        reestimation = None
+        if config.model.reestimated:
+            reestimation = Reestimation(self._net, group.weights, group.rows.x)
         first = epoch
         seconds = []
         # Those trained after these members take as long, and go no further than they do.
@@ -202,17 +206,20 @@ class _Run:
             began = time.perf_counter()
             pace = self._factors(members, epoch, group.steps)
             loss, accuracy = group.train(epoch, pace)
+            if reestimation is not None:
+                reestimation()
             trained = time.perf_counter()
             values = (loss, accuracy, *evaluation())
             ended = time.perf_counter()
+            validated = (ended - trained) / len(members)
             seconds.append((ended - began) / len(members))
             rates = config.training.learning_rate * pace[-1]
-            self._record(members, epoch, values, rates, seconds[-1])
+            self._record(members, epoch, values, rates, (seconds[-1], validated))
             if health is not None:
                 momentum = config.model.batch_norm.parameters.get("momentum", 0.0)
-                ratios = settled(momentum, epoch * group.steps)
+                ratios = settled(momentum, epoch * group.steps) or config.model.reestimated
                 self._note(members, epoch, health.figures(ratios=ratios))
-            state["seconds.predict"][members] = (ended - trained) / len(members)
+            state["seconds.predict"][members] = validated
             if not (np.isfinite(loss).all() and np.isfinite(values[2]).all()):
                 self._diverged = self._until = epoch  # the others need not go further
             elif ended - started >= share:
@@ -277,13 +284,14 @@ class _Run:
         epoch: int,
         values: Sequence[Array],
         rates: Array,
-        seconds: float,
+        seconds: tuple[float, float],
     ) -> None:
         row = epoch - self._first - 1
         for name, value in zip(METRICS, values, strict=True):
             self._history[name][row, members] = value
         self._history["learning_rate"][row, members] = rates
-        self._history["epoch_seconds"][row, members] = seconds
+        for name, took in zip(("epoch_seconds", "validation_seconds"), seconds, strict=True):
+            self._history[name][row, members] = took
 
     def _note(self, members: list[int], epoch: int, figures: Mapping[str, Array]) -> None:
         row, shape = epoch - self._first - 1, self._history["epoch_seconds"].shape

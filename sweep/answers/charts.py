@@ -18,6 +18,7 @@ from sweep.answers.importance import importances
 from sweep.answers.interactions import interactions
 from sweep.answers.plots import (
     MOST_SLICES,
+    SIDES,
     best_so_far,
     cell,
     colour,
@@ -28,6 +29,46 @@ from sweep.recording.projection import cut
 
 LONGEST_LABEL = 40
 MOST_TICKS = 12
+
+
+def compared_groups(evidence: Evidence) -> Any:
+    """The learning curves of the groups that claims compare."""
+    found = evidence.comparisons[:MOST_SLICES]
+    if not found:
+        return None
+    columns = min(3, len(found))
+    rows = -(-len(found) // columns)
+    titles = [_text(each.claim.name) for each in found]
+    figure = make_subplots(rows, columns, subplot_titles=titles)
+    figure.update_annotations(font_size=11)
+    for index, each in enumerate(found):
+        place = {"row": index // columns + 1, "col": index % columns + 1}
+        for group, shade in zip(each.groups, SIDES, strict=True):
+            epochs = list(range(1, len(group.mean) + 1))
+            told = f"{_text(each.claim.field)} {_text(group.label)} ({group.trials} trials)"
+            spread = np.nan_to_num(group.sd)
+            figure.add_scatter(
+                x=[*epochs, *reversed(epochs)],
+                y=[*(group.mean + spread), *reversed(group.mean - spread)],
+                fill="toself",
+                fillcolor=shade,
+                opacity=0.2,
+                line={"width": 0},
+                hoverinfo="skip",
+                **place,
+            )
+            figure.add_scatter(
+                x=epochs,
+                y=group.mean,
+                mode="lines" if len(epochs) > 1 else "markers",
+                line={"color": shade},
+                customdata=group.sd,
+                hovertemplate=f"{told}<br>after %{{x}} epochs: %{{y:.4g}} ± %{{customdata:.2g}}"
+                "<extra></extra>",
+                **place,
+            )
+        figure.update_yaxes(title_text=each.claim.by, **place)
+    return _laid_out(figure, None, None).update_layout(height=290 * rows + 60, showlegend=False)
 
 
 def optimisation_history(evidence: Evidence) -> Any:
@@ -88,7 +129,12 @@ def parameter_importances(evidence: Evidence) -> Any:
         return None
     titles = {axis.name: _text(axis.title) for axis in evidence.axes}
     names = [titles[name] for name in shares]
-    figure = go.Figure(go.Bar(x=list(shares.values()), y=names, orientation="h"))
+    means = [each.mean for each in shares.values()]
+    reach = {
+        "array": [each.high - each.mean for each in shares.values()],
+        "arrayminus": [each.mean - each.low for each in shares.values()],
+    }
+    figure = go.Figure(go.Bar(x=means, y=names, orientation="h", error_x=reach))
     _laid_out(figure, "share of the variance (fANOVA)", "")
     return figure.update_yaxes(autorange="reversed").update_layout(height=140 + 30 * len(names))
 
@@ -229,6 +275,7 @@ def _laid_out(figure: Any, x: str | None, y: str | None) -> Any:
 
 
 CHARTS: Mapping[str, Callable[[Evidence], Any]] = {
+    "compared_groups": compared_groups,
     "pareto_front": pareto.chart,
     "optimisation_history": optimisation_history,
     "intermediate_values": intermediate_values,

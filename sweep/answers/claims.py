@@ -24,7 +24,7 @@ from sweep.spec.claims import Claim
 from sweep.spec.contradictions import MOST_POINTS
 from sweep.spec.study import Study
 
-ADAPTIVE = ("tpe", "cmaes", "gp")
+ADAPTIVE = ("tpe", "cmaes", "gp", "pbt")
 """Samplers that look at results when they choose, and so skew what is compared."""
 
 TIMES = ("predict_seconds", "epoch_seconds")

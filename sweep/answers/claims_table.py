@@ -44,22 +44,9 @@ def note(found: Sequence[Finding]) -> str:
     )
 
 
-def markdown(found: Sequence[Finding]) -> str:
-    """The table in Markdown, with its note; nothing where there are no claims."""
-    if not found:
-        return ""
-    lines = [list(HEAD), ["---"] * len(HEAD), *rows(found)]
-    table = "".join(f"| {' | '.join(map(_escaped, line))} |\n" for line in lines)
-    return f"{table}\n{note(found)}\n"
-
-
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{round(value, 12):+.4g}"  # 2e-17 is rounding
 
 
 def _ends(found: Finding) -> str:
     return "–" if found.low is None else f"{_number(found.low)} … {_number(found.high)}"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|")

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from sweep.answers.comparisons import Comparison, comparisons
 from sweep.answers.results import CONFUSION, Results, finite, read
 from sweep.search.storage import Storage
 from sweep.spec import space
@@ -57,6 +58,7 @@ class Evidence:
     axes: tuple[Axis, ...]
     budget: int
     confusion: dict[str, Any] | None
+    comparisons: tuple[Comparison, ...] = ()
 
     @property
     def compared(self) -> list[Trial]:
@@ -98,7 +100,14 @@ def evidence(folder: StudyFolder) -> Evidence:
     ]
     budget = _common_budget(trials)
     compared = tuple(Trial(**(vars(each) | {"common": _value_at(each, budget)})) for each in trials)
-    return Evidence(results, compared, tuple(_axes(results)), budget, notes.get(CONFUSION))
+    return Evidence(
+        results,
+        compared,
+        tuple(_axes(results)),
+        budget,
+        notes.get(CONFUSION),
+        comparisons(results, folder.outbox),
+    )
 
 
 def _value_at(trial: Trial, budget: int) -> float | None:

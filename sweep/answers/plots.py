@@ -3,6 +3,7 @@
 Every function gives a figure, or None where there is nothing to draw.
 """
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from scipy.special import stdtrit
 
 from sweep.answers import pareto
 from sweep.answers.confusion import MOST_CLASSES
-from sweep.answers.evidence import Axis, Evidence, Trial
+from sweep.answers.evidence import Axis, Evidence, Trial, short
 from sweep.answers.importance import importances
 from sweep.answers.interactions import Interaction, interactions
 from sweep.answers.surface import Surface, surface
@@ -26,6 +27,8 @@ from sweep.recording.projection import cut
 
 COLOURS = {"complete": "#1f77b4", "pruned": "#9a9a9a", "failed": "#d62728"}
 OTHERS = "#e08214"
+SIDES = ("#1f77b4", "#d95f02")
+"""The colours of the two options of a claim."""
 LONGEST_LABEL = 22
 MOST_SLICES = 12
 MOST_SURFACES = 3
@@ -48,6 +51,37 @@ def draw(evidence: Evidence, folder: Path) -> list[str]:
             figure.savefig(folder / f"{name}.png", dpi=110)
             names.append(name)
     return names
+
+
+def compared_groups(evidence: Evidence) -> Figure | None:
+    """The learning curves of the groups that claims compare."""
+    found = evidence.comparisons[:MOST_SLICES]
+    if not found:
+        return None
+    columns = min(3, len(found))
+    rows = -(-len(found) // columns)
+    figure = Figure((max(4.0 * columns, 6.0), 3.3 * rows + 0.5), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for panel, each in zip(panels, found, strict=False):
+        for group, shade in zip(each.groups, SIDES, strict=True):
+            epochs = np.arange(1, len(group.mean) + 1)
+            label = f"{cut(group.label, LONGEST_LABEL)} ({group.trials})"
+            marker = "o" if len(epochs) == 1 else None
+            panel.plot(epochs, group.mean, color=shade, linewidth=1.6, marker=marker, label=label)
+            band = group.mean - group.sd, group.mean + group.sd
+            panel.fill_between(epochs, *band, color=shade, alpha=0.2, linewidth=0)
+        panel.set_title(textwrap.fill(each.claim.name, 40), fontsize=9)
+        panel.set_ylabel(each.claim.by, fontsize=9)
+        panel.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+        field = short(each.claim.field, [axis.name for axis in evidence.axes])
+        panel.legend(title=cut(field, 40), title_fontsize=8, fontsize=8, framealpha=0.85)
+        panel.grid(alpha=0.25, linewidth=0.6)
+    for panel in panels[len(found) :]:
+        panel.set_visible(False)
+    for panel in panels[max(0, len(found) - columns) : len(found)]:
+        panel.set_xlabel("epoch")
+    _entitle(figure, "The groups that claims compare", "mean and ± sd over replicates, (n) trials")
+    return figure
 
 
 def optimisation_history(evidence: Evidence) -> Figure | None:
@@ -145,11 +179,15 @@ def parameter_importances(evidence: Evidence) -> Figure | None:
     names = [cut(titles[name], 40) for name in shares]
     figure = Figure((8, 1.5 + 0.36 * len(names)), layout="constrained")
     axes = figure.subplots()
-    bars = axes.barh(names, list(shares.values()), color="#1f77b4")
-    axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=9)
+    means = np.array([each.mean for each in shares.values()])
+    ends = np.array([[each.low, each.high] for each in shares.values()])
+    reach = np.abs(ends.T - means)
+    axes.barh(names, means, color="#1f77b4", xerr=reach, ecolor="#444444", capsize=3)
+    for row, mean in enumerate(means):
+        axes.text(ends[row, 1] + 0.012, row, f"{mean:.2f}", va="center", fontsize=9)
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.12 * max(shares.values()))
-    axes.set_xlabel("share of the variance (fANOVA)")
+    axes.set_xlim(0, 1.1 * ends.max())
+    axes.set_xlabel("share of the variance (fANOVA); whiskers: the middle 95 % of the trees")
     _entitle(figure, "Parameter importances", evidence.basis)
     return figure
 
@@ -345,6 +383,7 @@ def _entitle(figure: Figure, title: str, note: str) -> None:
 
 
 PICTURES: Mapping[str, Callable[[Evidence], Figure | None]] = {
+    "compared_groups": compared_groups,
     "pareto_front": pareto.painted,
     "optimisation_history": optimisation_history,
     "intermediate_values": intermediate_values,

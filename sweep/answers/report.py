@@ -1,20 +1,30 @@
-"""The report of a study: its question, its answer and its pictures in one HTML file.
+"""The report of a study: its question, its answer and its pictures, as HTML and as Markdown.
 
-The file is self-contained: it loads nothing, and a browser is told so (`Content-Security-Policy`),
-whatever a study file holds. Plotly's script (4.8 MB) is in it once, for all pictures. The same
-pictures lie beside it as PNG files.
+The HTML file is self-contained: it loads nothing, and a browser is told so
+(`Content-Security-Policy`), whatever a study file holds. Plotly's script (4.8 MB) is in it once,
+for all pictures. The same pictures lie beside it as PNG files, which the Markdown file shows.
 """
 
 import html
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from sweep.answers import charts, claims_table, plots
+from sweep.answers import charts, claims_table, diagnoses, plots
 from sweep.answers.answer import answer, cost
-from sweep.answers.claims import Finding, findings
+from sweep.answers.claims import ADAPTIVE, Finding, findings
+from sweep.answers.document import (
+    Block,
+    Code,
+    Heading,
+    Picture,
+    Table,
+    Words,
+    to_html,
+    to_markdown,
+)
 from sweep.answers.evidence import Evidence, evidence
 from sweep.answers.results import Results
 from sweep.answers.summary import spread
@@ -24,6 +34,12 @@ SHOWN = 10
 """How many of the best trials are in the table."""
 
 CAPTIONS = {
+    "compared_groups": (
+        "The groups that claims compare",
+        "Each line: the mean over the complete trials with that option (how many in brackets), "
+        "blue for the first that the claim names; the band: ± one standard deviation over "
+        "replicates. Claims are judged by differences within replicates, which vary less.",
+    ),
     "pareto_front": (
         "Pareto front",
         "Complete trials; no other is better than one of the front in one objective and no worse "
@@ -36,7 +52,9 @@ CAPTIONS = {
     "intermediate_values": ("Values by rung", "Each line is a trial."),
     "parameter_importances": (
         "Parameter importances",
-        "Shares of the variance, by fANOVA (Hutter, Hoos and Leyton-Brown 2014): {basis}.",
+        "Shares of the variance, by fANOVA (Hutter, Hoos and Leyton-Brown 2014): {basis}. The "
+        "whiskers hold the middle 95 % of the trees, each of which is fitted to trials drawn anew. "
+        "What is missing to 1 is what settings do together, and noise.",
     ),
     "slices": ("One parameter at a time", "{basis}."),
     "contours": ("Two numbers at a time", "{basis}; linear between the trials."),
@@ -55,7 +73,8 @@ CAPTIONS = {
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em }
-table { border-collapse: collapse } td, th { padding: .25em .8em; border-bottom: 1px solid #ddd }
+.wide { overflow-x: auto } table { border-collapse: collapse }
+td, th { padding: .25em .8em; border-bottom: 1px solid #ddd }
 th { text-align: left } td.number { text-align: right; white-space: nowrap }
 .answer { font-size: 1.1em; background: #f2f7fb; padding: .8em 1.1em; overflow-wrap: anywhere }
 figure { margin: 2em 0 } figcaption { color: #555 }
@@ -70,9 +89,10 @@ POLICY = (
 
 @dataclass(frozen=True)
 class Report:
-    """A report that has been written: its page, and the pictures beside it."""
+    """A report that has been written: its page, its text, and the pictures beside them."""
 
     page: Path
+    text: Path
     pictures: tuple[Path, ...]
     answer: str
     claims: tuple[Finding, ...]
@@ -83,6 +103,7 @@ class Report:
             "answer": self.answer,
             "claims": [each.as_json() for each in self.claims],
             "html": str(self.page),
+            "markdown": str(self.text),
             "pictures": [str(each) for each in self.pictures],
         }
 
@@ -94,85 +115,107 @@ def write(folder: StudyFolder) -> Report:
         OSError: the folder can't be written.
     """
     found = evidence(folder)
+    claims = tuple(findings(found.results))
     draft = folder.report.with_name(".report")
     shutil.rmtree(draft, ignore_errors=True)
     (draft / "pictures").mkdir(parents=True)
     names = plots.draw(found, draft / "pictures")
-    claims = tuple(findings(found.results))
-    (draft / "report.html").write_text(page(found, claims), encoding="utf-8")
-    if claims:
-        (draft / "claims.md").write_text(claims_table.markdown(claims), encoding="utf-8")
+    blocks = document(found, claims)
+    (draft / "report.html").write_text(page(found.results.study.name, blocks), encoding="utf-8")
+    (draft / "report.md").write_text(to_markdown(blocks, names), encoding="utf-8")
     shutil.rmtree(folder.report, ignore_errors=True)
     draft.rename(folder.report)
-    pictures = tuple(folder.report / "pictures" / f"{name}.png" for name in names)
-    said = answer(found.results, claims)
-    return Report(folder.report / "report.html", pictures, said, claims)
+    return Report(
+        page=folder.report / "report.html",
+        text=folder.report / "report.md",
+        pictures=tuple(folder.report / "pictures" / f"{name}.png" for name in names),
+        answer=answer(found.results, claims),
+        claims=claims,
+    )
 
 
-def page(found: Evidence, claims: Sequence[Finding] = ()) -> str:
-    """The HTML page."""
+def page(title: str, blocks: Sequence[Block]) -> str:
+    """The HTML page that holds a document."""
     from plotly.offline import get_plotlyjs
 
-    results = found.results
-    name, question = html.escape(results.study.name), html.escape(results.study.question)
     return "\n".join(
         [
             '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">',
             f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
-            f"<title>{name}</title><style>{STYLE}</style>",
+            f"<title>{html.escape(title)}</title><style>{STYLE}</style>",
             f"<script>{get_plotlyjs()}</script></head><body>",
-            f"<h1>{name}</h1><p>{question}</p>",
-            f'<p class="answer">{html.escape(answer(results, claims))}</p>',
-            _claims(claims),
-            _best(found),
-            *_figures(found),
-            _cost(results),
-            _repeat(results),
+            to_html(blocks),
             "</body></html>",
         ]
     )
 
 
-def _claims(found: Sequence[Finding]) -> str:
-    if not found:
-        return ""
-    table = _table(claims_table.HEAD, claims_table.rows(found), kind="words")
-    return f"<h2>Claims</h2>{table}<p>{html.escape(claims_table.note(found))}</p>"
+def document(found: Evidence, claims: Sequence[Finding] = ()) -> list[Block]:
+    """The report: what was asked, what was found, what it rests on, what it took."""
+    results = found.results
+    pictures = dict(_pictures(found))
+    compared = pictures.pop("compared_groups", [])
+    return [
+        Heading(results.study.name, 1),
+        *([Words(results.study.question)] if results.study.question else []),
+        Words(answer(results, claims), answer=True),
+        *_claims(claims),
+        *compared,
+        *_diagnosis(results),
+        *_best(found),
+        *(block for blocks in pictures.values() for block in blocks),
+        *_cost(results),
+        *_repeat(results),
+    ]
 
 
-def _figures(found: Evidence) -> Iterable[str]:
+def _claims(found: Sequence[Finding]) -> Iterator[Block]:
+    if found:
+        yield Heading("Claims")
+        yield Table(claims_table.HEAD, claims_table.rows(found), words=True)
+        yield Words(claims_table.note(found))
+
+
+def _pictures(found: Evidence) -> Iterator[tuple[str, list[Block]]]:
     for name, make in charts.CHARTS.items():
         chart = make(found)
         if chart is None:
             continue
         title, caption = CAPTIONS[name]
         drawn = chart.to_html(include_plotlyjs=False, full_html=False, div_id=name)
-        words = html.escape(caption.format(basis=found.basis))
-        yield f"<h2>{title}</h2><figure>{drawn}<figcaption>{words}</figcaption></figure>"
+        yield name, [Heading(title), Picture(name, caption.format(basis=found.basis), drawn)]
 
 
-def _best(found: Evidence) -> str:
+def _diagnosis(results: Results) -> Iterator[Block]:
+    found = diagnoses.groups(results)
+    if not found:
+        return
+    yield Heading("Diagnosis by group")
+    ill = diagnoses.table(found)
+    if ill is None:
+        yield Words("No trial of any group fell ill.")
+        return
+    yield Table(*ill, words=True)
+    yield Words(
+        "How many trials with each option fell ill with what, in the last epoch that they trained; "
+        "in brackets the hidden layers that did in any of them, counted from the input."
+    )
+
+
+def _best(found: Evidence) -> Iterator[Block]:
     results = found.results
     titles = {axis.name: axis.title for axis in found.axes}
     best = results.ranked()[:SHOWN]
     if not best:
-        return ""
+        return
     names = list(dict.fromkeys(name for each in best for name in each.params))
     head = ["trial", f"{results.study.metric}, mean ± sd", *(titles[each] for each in names)]
     body = [
         [f"#{each.number}", spread(each.values), *(_value(each.params.get(n)) for n in names)]
         for each in best
     ]
-    return f"<h2>Best trials</h2>{_table(head, body)}"
-
-
-def _table(
-    head: Sequence[str], body: Sequence[Sequence[str]], kind: Literal["number", "words"] = "number"
-) -> str:
-    rows = ["".join(f'<td class="{kind}">{html.escape(cell)}</td>' for cell in row) for row in body]
-    heads = "".join(f"<th>{html.escape(each)}</th>" for each in head)
-    lines = "".join(f"<tr>{row}</tr>" for row in rows)
-    return f'<div style="overflow-x: auto"><table><tr>{heads}</tr>{lines}</table></div>'
+    yield Heading("Best trials")
+    yield Table(head, body)
 
 
 def _value(value: Any) -> str:
@@ -181,29 +224,30 @@ def _value(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _cost(results: Results) -> str:
+def _cost(results: Results) -> Iterator[Block]:
     found = cost(results)
     counts = ", ".join(f"{number} {state}" for state, number in results.counts.items() if number)
-    return (
-        f"<h2>Cost</h2><p>{counts or 'no trials'}. The workers trained for {found.spent:.1f} s; "
-        f"pruning saved {found.saved:.1f} s more.</p>"
+    yield Heading("Cost")
+    yield Words(
+        f"{counts or 'no trials'}. The workers trained for {found.spent:.1f} s; pruning saved "
+        f"{found.saved:.1f} s more."
     )
 
 
-def _repeat(results: Results) -> str:
+def _repeat(results: Results) -> Iterator[Block]:
     study = results.study
     lines = [f"python -m sweep run study.yaml --name {study.name}-again"]
     if results.best is not None:
         lines.append(f"python -m sweep reproduce {study.name} {results.best.number}")
+    chosen = study.search.sampler.name in ADAPTIVE or study.search.pruner.name != "none"
     same = (
-        "It comes to the same trials: the study is reproducible."
-        if study.search.reproducible
+        "It comes to the same trials."
+        if study.search.reproducible or not chosen
         else "Trials of equal configuration come out the same; which ones are tried depends on "
         "the order in which results arrive (`search.reproducible: true` makes it not so)."
     )
-    return (
-        f"<h2>To repeat it</h2><p>Save the study file below as study.yaml (seed "
-        f"{study.search.seed}). {html.escape(same)}</p><pre>{html.escape(chr(10).join(lines))}"
-        f"</pre><details open><summary>study.yaml</summary><pre>{html.escape(study.text)}</pre>"
-        "</details>"
-    )
+    yield Heading("To repeat it")
+    yield Words(f"Save the study file below as study.yaml (seed {study.search.seed}). {same}")
+    yield Code("\n".join(lines))
+    yield Words("study.yaml:")
+    yield Code(study.text)

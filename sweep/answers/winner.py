@@ -10,9 +10,10 @@ import numpy as np
 from sweep import model
 from sweep.answers.confusion import confusion, predicted
 from sweep.answers.results import CONFUSION, TEST, TrialResult, read
+from sweep.answers.retraining import retrained
 from sweep.datasets import Datasets
 from sweep.recording.records import Winner
-from sweep.scheduling.runner import Link, Raised, advance
+from sweep.scheduling.runner import Raised
 from sweep.search.storage import Storage
 from sweep.spec.study import Study
 from sweep.workspace import StudyFolder
@@ -73,10 +74,7 @@ def _arrays(
         if kept.config["trial"] == best.number:
             return kept.arrays
     plain = study.config(best.params)
-    epochs = int(plain["training"]["epochs"])
-    seed, seeds = study.search.seed, study.replicates_of(best.number)
-    link = Link(best.number, plain, epochs, seed, len(seeds), study.threads, first=seeds.start)
-    outcome, state = advance(link, datasets.data(plain), None, datasets.maker)
+    outcome, state = retrained(read(folder), best, datasets, gpu=False)
     if isinstance(outcome, Raised) or state is None:
         raise RuntimeError(f"trial {best.number} could not be trained again")
     learnt = datasets.trainers.learnt(plain, state)

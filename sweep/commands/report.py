@@ -12,9 +12,9 @@ from sweep.commands.options import Mistake, json_option, print_json, told, works
 def report(name: str, folder: str | None, as_json: bool) -> None:
     """Write the report of the study NAME: question, answer, pictures, cost, how to repeat it.
 
-    One HTML file that needs nothing else, in the study's folder, with its pictures as PNG files
-    beside it. It is logged on the study's parent run too, where that exists; if MLflow can't be
-    reached, a line says so.
+    One HTML file that needs nothing else, in the study's folder, and the same as Markdown with its
+    pictures as PNG files. They are logged on the study's parent run too, where that exists; if
+    MLflow can't be reached, a line says so.
 
     \b
     Example:

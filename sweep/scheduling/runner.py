@@ -57,7 +57,7 @@ class Advanced:
     `history[name]` is `(E, R)`, its rows the epochs `epoch - E + 1 … epoch`; `metrics[name]` is
     `(R,)`, the trial's result if it ended here. `diverged` is the epoch at which a replicate's loss
     stopped being finite; `finished` says that nothing is left to train; `seconds` is what the link
-    took its worker, and `environment` what the bits of its numbers depend on.
+    took its worker, `host` the machine, and `environment` what the bits of its numbers depend on.
     """
 
     number: int
@@ -68,6 +68,25 @@ class Advanced:
     finished: bool
     seconds: float
     environment: Mapping[str, Any] = field(default_factory=dict)
+    host: str = ""
+
+    def timings(self, elapsed: float) -> dict[str, float]:
+        """Where the seconds went that have `elapsed` since the link was submitted.
+
+        `training` and `validation` are those of the epochs; `handover` is the rest on the worker,
+        where the state is taken up and given back; `waiting` is what it was not at work, because
+        it was in the queue or its state was on the way.
+        """
+        epochs, validation = (
+            float(np.nansum(self.history.get(name, 0.0)))
+            for name in ("epoch_seconds", "validation_seconds")
+        )
+        return {
+            "training": epochs - validation,
+            "validation": validation,
+            "handover": max(0.0, self.seconds - epochs),
+            "waiting": max(0.0, elapsed - self.seconds),
+        }
 
     def figures(self) -> dict[str, float]:
         """The means over replicates in the last epoch, of what is finite."""
@@ -206,6 +225,7 @@ def advance(
         progress.finished,
         time.perf_counter() - started,
         {**environment(link.threads), **maker.environment(link)},
+        platform.node(),
     )
     return outcome, progress.state
 

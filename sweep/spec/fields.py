@@ -34,6 +34,19 @@ It is no name that the workspace has for something else.
 """
 
 
+SAMPLERS = Choice(
+    {
+        **{name: {} for name in ("tpe", "random", "grid", "factorial", "qmc", "cmaes", "gp")},
+        "pbt": {
+            "population": Setting(10, Integer(2), "how many nets train side by side"),
+            "segments": Setting(
+                6, Integer(2), "parts of the epochs, after each of which they are compared"
+            ),
+        },
+    }
+)
+
+
 def _names(*names: str) -> Choice:
     return Choice({name: {} for name in names})
 
@@ -58,6 +71,14 @@ class ClaimFields:
 
 
 @section
+class Resize:
+    """What images are resized to (`data.resize`)."""
+
+    height: int = setting(REQUIRED, Integer(1, 10_000), "pixels from top to bottom")
+    width: int = setting(REQUIRED, Integer(1, 10_000), "pixels from left to right")
+
+
+@section
 class DataSource:
     """Where the data come from and how they are split (`data`)."""
 
@@ -75,6 +96,9 @@ class DataSource:
     folds: int | None = setting(
         None, Optional(Integer(2)), "makes each replicate one of this many cross-validation folds"
     )
+    resize: Resize | None = setting(
+        None, Optional(Section(Resize)), "what images are resized to before anything else"
+    )
     preprocess: Any = setting(
         "standardize",
         Choice({name: entry.parameters for name, entry in PREPROCESSING.items()}),
@@ -89,7 +113,7 @@ class Search:
     trials: int = setting(60, Integer(1), "how many trials to end with")
     sampler: Any = setting(
         "tpe",
-        _names("tpe", "random", "grid", "factorial", "qmc", "cmaes", "gp"),
+        SAMPLERS,
         "who chooses the configurations",
     )
     pruner: Any = setting(

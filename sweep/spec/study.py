@@ -113,7 +113,10 @@ class Study:
 
     @property
     def _at_a_look(self) -> int:
-        if self.search.sampler.name not in LISTED:
+        sampler = self.search.sampler
+        if sampler.name == "pbt":
+            return int(sampler["population"] * sampler["segments"])
+        if sampler.name not in LISTED:
             return self.search.trials
         return min(self.search.trials, space.count(self.template))
 
@@ -193,7 +196,7 @@ def check(values: Mapping[str, Any]) -> Study:
         parameters, metric = space.parameters(template), tree["objective"][0]["metric"]
         claims = read_claims(tree["claims"], parameters, metric, problems)
         constraints = read_constraints(tree["constraints"], problems)
-        problems += contradictions(tree, template, constraints, values.get("replicates"))
+        problems += contradictions(values, tree, template, constraints)
     if problems:
         raise ConfigError(problems)
     return Study(
@@ -231,12 +234,15 @@ def _unmodelled(values: Mapping[str, Any]) -> dict[str, Any]:
 def _unpruned(values: Mapping[str, Any]) -> dict[str, Any]:
     """The values, by default without a pruner where none can be.
 
-    Pruning would unbalance a factorial design, and among several objectives nobody is ahead.
+    Pruning would unbalance a factorial design, a population keeps its size, and among several
+    objectives nobody is ahead.
     """
     search, objective = values.get("search", {}), values.get("objective")
     if not isinstance(search, dict):
         return dict(values)
-    if search.get("sampler") == "factorial" or (isinstance(objective, list) and objective[1:]):
+    sampler = search.get("sampler")
+    bred = sampler == "pbt" or (isinstance(sampler, dict) and "pbt" in sampler)
+    if sampler == "factorial" or bred or (isinstance(objective, list) and objective[1:]):
         search = {"pruner": "none", **search}
     return {**values, "search": search}
 

@@ -112,7 +112,10 @@ def test_a_planted_truth_comes_out_as_the_verdict(tmp_path: Path) -> None:
     page = Path(made["html"]).read_text(encoding="utf-8")
     assert "<h2>Claims</h2>" in page
     assert "val_accuracy: elu &gt; relu" in page
-    table = (Path(made["html"]).parent / "claims.md").read_text(encoding="utf-8")
-    assert table.splitlines()[2].endswith("| 2 | supported |")
+    text = Path(made["markdown"]).read_text(encoding="utf-8")
+    assert "\n| claim | effect | interval | pairs | verdict |\n| --- |" in text
+    assert "| 2 | supported |\n" in text
+    assert "![compared groups](pictures/compared_groups.png)" in text
+    assert (Path(made["html"]).parent / "pictures" / "compared_groups.png").exists()
     listed = call.invoke(cli, ["show", "planted", "--workspace", str(tmp_path), "--json"])
     assert json.loads(listed.stdout)["claims"] == made["claims"]

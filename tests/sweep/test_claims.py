@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sweep.answers import claims_table
 from sweep.answers.claims import Finding, findings
-from sweep.answers.claims_table import markdown
 from sweep.answers.intervals import ERROR, SPENT, interval
 from sweep.answers.results import Results, TrialResult, finite
 from sweep.search.samplers import make
@@ -46,7 +46,12 @@ def designed(*claims: Any, replicates: int = 6, **fields: Any) -> Study:
 
 def trial(number: int, params: dict[str, Any], values: list[float], **more: Any) -> TrialResult:
     known = [finite(each) for each in values]
-    given: dict[str, Any] = {"state": "complete", "reason": None, "violated": []} | more
+    given: dict[str, Any] = {
+        "state": "complete",
+        "reason": None,
+        "violated": [],
+        "parent": None,
+    } | more
     mean = finite(sum(values) / len(values))
     return TrialResult(
         number=number,
@@ -424,10 +429,9 @@ def test_json_and_the_table() -> None:
     plain = json.loads(json.dumps([each.as_json() for each in findings(results)]))
     assert {"name", "effect", "low", "high", "pairs", "verdict"} <= set(plain[0])
     assert [each["verdict"] for each in plain] == ["supported", "undecided"]
-    table = markdown(findings(results)).splitlines()
-    assert table[0] == "| claim | effect | interval | pairs | verdict |"
-    assert table[2].startswith("| after-beats-before (val_accuracy: after > before) | +0.")
-    assert table[2].endswith("| 4 | supported |")
-    assert "| – | – |" in table[3]
-    assert table[-1].endswith("for seeds on this split.")
-    assert markdown([]) == ""
+    first, second = claims_table.rows(findings(results))
+    assert first[0] == "after-beats-before (val_accuracy: after > before)"
+    assert first[1].startswith("+0.")
+    assert first[3:] == ["4", "supported"]
+    assert second[1:3] == ["–", "–"]
+    assert claims_table.note(findings(results)).endswith("for seeds on this split.")

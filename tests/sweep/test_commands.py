@@ -61,6 +61,17 @@ def test_check_prints_the_search_space(call: Call) -> None:
     assert call("check", DIGITS).exit_code == 0
 
 
+def test_check_estimates_the_record(call: Call) -> None:
+    sizes = json.loads(call("check", DIGITS, "--json").stdout)["record"]
+    assert sizes.pop("total") == sum(sizes.values())
+    assert (
+        "its record in MLflow and in the workspace will take about" in call("check", DIGITS).stdout
+    )
+    absent = ("--set", "data.source=npz:absent.npz")
+    assert json.loads(call("check", DIGITS, *absent, "--json").stdout)["record"] is None
+    assert "can't be estimated: data.source: " in call("check", DIGITS, *absent).stdout
+
+
 @pytest.mark.parametrize(
     "file", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda file: file.stem
 )
@@ -136,7 +147,7 @@ BAD_VALUES = {
     "model.dropout=1.5": "model.dropout: must lie in [0, 1), got 1.5",
     "model.dropout={low: 0.5, high: 0.5}": "model.dropout: low must be below high",
     "training.learning_rate={low: 0, high: 1, log: true}": "training.learning_rate",
-    "model.activation=maxout": "model.activation.maxout.pieces: is missing",
+    "model.start_from={keep: 1}": "model.start_from.source: is missing",
     "model.activation={maxout: {pieces: 1}}": "model.activation.maxout.pieces: must be at least 2",
     "name=../x": "name: must be letters",
     "data.source=idx:nowhere": "data.source: nowhere",

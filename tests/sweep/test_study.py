@@ -243,7 +243,7 @@ def test_a_sampler_whose_package_is_missing(
         ({"model": {"droput": 0.1}}, "model.droput: is not a field (did you mean dropout?)"),
         ({"model": {"dropout": 1.5}}, "model.dropout: must lie in [0, 1), got 1.5"),
         ({"model": {"activation": "rleu"}}, "model.activation: must be one of "),
-        ({"model": {"activation": "maxout"}}, "model.activation.maxout.pieces: is missing"),
+        ({"model": {"start_from": {"keep": 1}}}, "model.start_from.source: is missing"),
         (
             {"model": {"hidden": [0]}},
             "model.hidden.0: must be at least 1 and at most 1000000, got 0",

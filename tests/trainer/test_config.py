@@ -29,7 +29,7 @@ def test_a_rate_alone_is_dropout() -> None:
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        ({"model": {"activation": "maxout"}}, "model.activation.maxout.pieces: is missing"),
+        ({"model": {"start_from": {"keep": 1}}}, "model.start_from.source: is missing"),
         (
             {"model": {"activation": {"maxout": {"pieces": 1}}}},
             "model.activation.maxout.pieces: must be at least 2, got 1",
