@@ -79,7 +79,9 @@ class RayRunner:
             raise RayUnavailable(f"Ray at {address or 'this machine'}: {error}") from error
         task = ray.remote(max_retries=0, num_returns=2)(_training_with(datasets.maker))
         memory = int(resources.memory * placement.GIB) if resources.memory else None
-        self._task = task.options(num_cpus=resources.cpu, num_gpus=resources.gpu, memory=memory)
+        self._task = task.options(
+            name="advance", num_cpus=resources.cpu, num_gpus=resources.gpu, memory=memory
+        )
         # What an address names may be the cluster of this head, which can raise nodes.
         self._types, self._most = placement.raisable(Path.home()) if address else ([], 0)
         self._datasets = datasets

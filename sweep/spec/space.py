@@ -112,8 +112,8 @@ def distribution(rule: Rule, found: Any, path: str, problems: list[Problem]) -> 
 
 
 def _as_written(found: Mapping[str, Any]) -> Real | Integer:
-    """The rule of a range of which nothing else is known: whole numbers, if it ends with such."""
-    whole = all(isinstance(found.get(end), int) for end in ("low", "high"))
+    """The rule of a range of which nothing else is known: whole numbers, if it is written so."""
+    whole = all(isinstance(found.get(part, 0), int) for part in ("low", "high", "step"))
     return Integer(-MOST_WHOLE, MOST_WHOLE) if whole else Real()
 
 
