@@ -65,7 +65,7 @@ def run(
         trials: overrides `search.trials`.
         timeout: overrides `search.timeout`.
         address: a Ray cluster; by default `$RAY_ADDRESS`, else this machine.
-        allow_code: the modules that `data.source` may import and run.
+        allow_code: the modules that `data.source` and `trainer` may import and run.
         folder: the workspace (see `sweep.workspace.workspace`).
         quiet: shows no progress.
         runner: who trains the links; `sweep.scheduling.runner.LocalRunner` does it without Ray.
