@@ -65,7 +65,7 @@ def run(quick: bool) -> tuple[list[Row], dict[str, Any]]:
         _within("its picture, s of a core", drawn.core, SECONDS_OF_A_PICTURE),
         _against("mlflow.log_metric a step", sent, plain),
         _against("Ray's MLflowLoggerCallback", sent, ray),
-        _wall(60 if quick else 200, rounds=1 if quick else 5),
+        _wall(30 if quick else 200, rounds=1 if quick else 5),
     ]
     return rows, {"mlflow": mlflow.__version__, "trials": trials}
 

@@ -4,7 +4,7 @@ What its trials are trained by comes with them, since it must go with the data.
 """
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -19,7 +19,7 @@ from sweep.spec.study import Study
 from sweep.spec.study_file import compact
 from sweep.trainers import Trainers
 from trainer.data import Data, Splits, pictured, split
-from trainer.dataset import DataError
+from trainer.dataset import DataError, Dataset, only
 from trainer.resizing import Size
 from trainer.rules import ConfigError, Problem, Technique, named
 from trainer.sources import load
@@ -56,6 +56,8 @@ class Datasets:
         self._splits = lru_cache(maxsize=KEPT)(self._split)
         try:
             self._dataset = load(study.data.source, allow_code)
+            if study.data.classes is not None:
+                self._dataset = _chosen(self._dataset, study.data.classes)
             self.splits(study.first_config())
         except DataError as error:
             raise ConfigError([Problem("data.source", str(error))]) from None
@@ -131,3 +133,10 @@ class Datasets:
             size=self._size,
         )
         return replace(made, data=replace(made.data, sources=self.trainers.sources))
+
+
+def _chosen(dataset: Dataset, classes: Sequence[Any]) -> Dataset:
+    try:
+        return only(dataset, [str(each) for each in classes])
+    except DataError as error:
+        raise ConfigError([Problem("data.classes", str(error))]) from None

@@ -31,9 +31,7 @@ class Nets:
     maker = NETS
 
     def __init__(self, study: Study, tracking_uri: str) -> None:
-        starts = (build(Config, each).model.start_from for each in study.corners())
-        names = {start.source for start in starts if start is not None}
-        self._models = {name: zoo.load(name, tracking_uri) for name in sorted(names)}
+        self._models = {name: zoo.load(name, tracking_uri) for name in study.starts()}
         self.sources = {name: each.weights for name, each in self._models.items()}
 
     def problems(self, config: Mapping[str, Any], data: Data) -> list[Problem]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from trainer.arrays import Array
 from trainer.config import Config, conflicts, elsewhere
-from trainer.data import Data
+from trainer.data import Data, few
 from trainer.device import Device
 from trainer.group import Group, Rows
 from trainer.health import Health, settled
@@ -80,6 +80,8 @@ def train(
         state = {name: np.array(array) for name, array in state.items()}
     if config.model.frozen:
         data = mapped(data, config, frozen(state))
+    if (per_class := config.training.per_class) is not None:
+        data = few(data, per_class, seed=seed, replicates=range(first, first + replicates))
     until = min(until, config.training.epochs)
     run = _Run(config, net, data, state, until, (seed, first), device, seconds)
     # a loss that overflows is a result: `diverged`
@@ -93,6 +95,11 @@ def misfits(config: Config, data: Data) -> list[Problem]:
     model = config.model
     if model.batch_norm.name != "none" and min(len(f.y_train) for f in data.folds) == 1:
         found.append(Problem("model.batch_norm", "must be none with one training row"))
+    if (per_class := config.training.per_class) is not None:
+        rarest = min(np.bincount(f.y_train, minlength=data.classes).min() for f in data.folds)
+        if per_class > rarest:
+            rule = f"must be at most the {rarest} training rows of the rarest class"
+            found.append(Problem("training.per_class", rule, per_class))
     if config.training.binary and data.classes != 2:
         rule = f"must be cross_entropy with {data.classes} classes"
         found.append(Problem("training.loss", rule, config.training.loss.name))

@@ -210,7 +210,7 @@ def _figures(trial: Trial) -> dict[str, float]:
     names = ("parameters", "predict_seconds")
     found = {name: trial.metrics[name] for name in names if name in trial.metrics}
     means = {name: sum(values) / len(values) for name, values in found.items()}
-    return means | {f"seconds/{name}": seconds for name, seconds in trial.timings.items()}
+    return means | {f"seconds_{name}": seconds for name, seconds in trial.timings.items()}
 
 
 def _tags(trial: Trial) -> dict[str, str]:

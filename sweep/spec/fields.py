@@ -66,6 +66,9 @@ class ClaimFields:
     compare: Any = setting(REQUIRED, Anything(), "a field with two of its options")
     expect: str = setting(REQUIRED, Text(), "which option has the larger value: A > B or A < B")
     where: Any = setting(None, Anything(), "other fields, each with the option it is held at")
+    best_over: Any = setting(
+        None, Optional(Text()), "a field of which each option is taken at its own best value"
+    )
     by: Any = setting(None, Optional(_names(*METRICS)), "a metric; by default the objective's")
     margin: float = setting(0.0, Real(0), "the smallest effect of interest")
 
@@ -84,6 +87,9 @@ class DataSource:
 
     source: str = setting(
         "digits", Text(), "digits, or KIND:WHERE (npz, csv, parquet, idx, cifar10)"
+    )
+    classes: Any = setting(
+        None, Optional(Items(Anything())), "the only classes whose rows are used; by default all"
     )
     validation: float = setting(
         0.2, Real(0, 1, open_low=True, open_high=True), "share of the training rows to validate on"

@@ -23,6 +23,7 @@ from sweep.spec.fields import (
 )
 from sweep.spec.objectives import Constraint, Direction, Objective, read_constraints
 from sweep.spec.study_file import dump
+from trainer.config import Config
 from trainer.rules import (
     UNREAD,
     ConfigError,
@@ -162,6 +163,13 @@ class Study:
     def first_config(self) -> dict[str, Any]:
         """The plain configuration with every parameter at its first value."""
         return first(self.template)
+
+    def starts(self) -> list[str]:
+        """The models that its nets can start from, by name; none with a trainer of the user's."""
+        if self.trainer is not None:
+            return []
+        found = (build(Config, each).model.start_from for each in self.corners())
+        return list(dict.fromkeys(each.source for each in found if each is not None))
 
     def corners(self) -> Iterator[dict[str, Any]]:
         """Plain configurations in which every two extreme values of parameters meet once."""

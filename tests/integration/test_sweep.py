@@ -84,7 +84,7 @@ def test_mlflow_says_where_the_time_went(finished: Sweep) -> None:
     """And where the trial ran. Waiting is the longest by far for some of so short trials."""
     client = MlflowClient(f"sqlite:///{finished.workspace / 'mlflow.db'}")
     for run in finished.runs("smoke")[1:]:
-        spent = {name: run.data.metrics[f"seconds/{name}"] for name in TIMINGS}
+        spent = {name: run.data.metrics[f"seconds_{name}"] for name in TIMINGS}
         assert min(spent.values()) > 0
         epochs, validation = (
             2 * sum(each.value for each in client.get_metric_history(run.info.run_id, name))

@@ -30,6 +30,7 @@ TRAINING: list[dict[str, Any]] = [
     {"clip_norm": 0.5, "l1": 1e-3, "max_norm": 1.0},
     {"clip_value": 0.01, "l2": 1e-2},
     {"label_smoothing": 0.1},
+    {"loss": "squared_error", "label_smoothing": 0.1},
     {"batch_size": 100},
     {"batch_size": 20},
     {"batch_size": 1},
