@@ -18,6 +18,7 @@ from sweep.pruners import PRUNERS
 from sweep.scheduling.loop import Loop
 from sweep.scheduling.runner import Advanced, Link, Outcome
 from sweep.search import samplers
+from sweep.search.sampler import Result
 from sweep.search.search import Search
 from sweep.search.storage import Storage
 from sweep.spec import space
@@ -120,7 +121,7 @@ def suggested(lengths: list[int], asks: int) -> dict[str, float]:
             sampler.ask(number)
             seconds.append(time.perf_counter() - began)
             value = float(np.random.default_rng(number).random())
-            sampler.tell(number, samplers.Result(TrialState.COMPLETE, [value], {}))
+            sampler.tell(number, Result(TrialState.COMPLETE, [value], {}))
         found[str(length)] = statistics.median(seconds[1:])  # the first takes in what was told
     return found
 
@@ -142,7 +143,7 @@ def searched(count: int, seed: int, bounded: bool) -> float:
     for number in range(count):
         asked = sampler.ask(number) or {}
         far.append(sum(_off(parameters[name], asked[name], target[name]) for name in asked))
-        sampler.tell(number, samplers.Result(TrialState.COMPLETE, [-far[-1]], {}))
+        sampler.tell(number, Result(TrialState.COMPLETE, [-far[-1]], {}))
     return statistics.fmean(far[-count // 4 :])
 
 

@@ -1,9 +1,11 @@
 """Our part in the comparison of sweeps: the whole product, or its driver without the recorder."""
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import psutil
 from benchmarks import trials
 from benchmarks.child import Child, call
 from sweep import driver
+from sweep.datasets import Datasets
 from sweep.pruners import NoPruner
 from sweep.scheduling.loop import Loop
 from sweep.scheduling.ports import Standing
@@ -20,6 +23,7 @@ from sweep.scheduling.runner import Advanced
 from sweep.search.search import Search
 from sweep.search.storage import RECORD, Storage
 from sweep.search.trial import Trial
+from sweep.spec.fields import Resources
 from sweep.spec.study import check
 from trainer.state import State
 
@@ -56,16 +60,31 @@ def all_data_sent(outbox: Path) -> float | None:
     return time.time() if ended and not waiting else None
 
 
-def product(count: int) -> dict[str, Any]:
-    """Runs a sweep to its end, pictures included; when its first trial started."""
+def product(count: int, one_slot: bool = False) -> dict[str, Any]:
+    """Runs a sweep to its end, pictures included.
+
+    Returns:
+        When its first trial started, and the seconds from there to the last one's end.
+    """
     folder = Path.cwd()
     values = trials.values(count) | {"name": NAME}
-    driver.run(values, folder=str(folder), address="local", quiet=True)
+    runner = _one_slot if one_slot else RayRunner
+    driver.run(values, folder=str(folder), address="local", quiet=True, runner=runner)
     with closing(sqlite3.connect(folder / NAME / "outbox.db")) as db:
-        (started,) = db.execute(
-            "SELECT min(json_extract(fields, '$.at_ms')) FROM entries WHERE kind = 'TrialStarted'"
+        started, ended = db.execute(
+            "SELECT min(json_extract(fields, '$.at_ms')), max(json_extract(fields, '$.at_ms')) "
+            "FROM entries WHERE kind IN ('TrialStarted', 'TrialEnded')"
         ).fetchone()
-    return {"started": started / 1000, "trials": _trials(folder / NAME / "trials.log")}
+    return {
+        "started": started / 1000,
+        "seconds": (ended - started) / 1000,
+        "trials": _trials(folder / NAME / "trials.log"),
+    }
+
+
+def _one_slot(datasets: Datasets, resources: Resources, address: str | None) -> RayRunner:
+    """A runner whose every link takes all processors, but for one thread."""
+    return RayRunner(datasets, replace(resources, cpu=os.cpu_count() or 1), address)
 
 
 def first_result() -> float:
@@ -89,12 +108,13 @@ def _trials(journal: Path) -> list[tuple[trials.Params, float | None]]:
     return [(each.params, each.user_attrs[RECORD]["value"]) for each in found]
 
 
-def unrecorded(count: int) -> dict[str, Any]:
+def unrecorded(count: int, one_slot: bool = False) -> dict[str, Any]:
     """The driver's loop with durable storage and a local Ray, without the recorder."""
     study = check(trials.values(count) | {"name": NAME})
     journal = Path("trials.log")
     search = Search(study, Storage(journal, NAME, directions=study.directions))
-    with closing(RayRunner(trials.datasets(), study.resources, None)) as runner:
+    make = _one_slot if one_slot else RayRunner
+    with closing(make(trials.datasets(), study.resources, None)) as runner:
         began, used = time.monotonic(), _processor_seconds()
         Loop(study, search, runner, NoPruner(), Silence(), unseen).run()
         seconds, used = time.monotonic() - began, _processor_seconds() - used

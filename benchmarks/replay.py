@@ -21,7 +21,7 @@ from benchmarks.table import Table
 from sweep.pruners import PRUNERS
 from sweep.scheduling.loop import Loop
 from sweep.scheduling.runner import Advanced, Link, Outcome
-from sweep.search.samplers import NOTHING, Params, Result, Sampler
+from sweep.search.sampler import NOTHING, Params, Result, Sampler, Whole
 from sweep.search.search import Search
 from sweep.search.storage import Storage
 from sweep.search.trial import Trial
@@ -140,7 +140,7 @@ class Unstored:
         """Nothing."""
 
 
-class ToldComplete:
+class ToldComplete(Whole):
     """A sampler that hears of pruned trials as Ray Tune's OptunaSearch does (2.60).
 
     Its `on_trial_complete` tells Optuna every ending with a result as complete, with the value

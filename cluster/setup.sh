@@ -21,4 +21,12 @@ if ((${#missing[@]})); then
 fi
 
 make .venv/ready
+
+# `ray down` and `ray exec` look for Ray in a login shell.
+profile=~/.profile
+for each in ~/.bash_login ~/.bash_profile; do
+    [[ -e $each ]] && profile=$each
+done
+grep -qs "$PWD/.venv/bin" "$profile" || echo "export PATH=$PWD/.venv/bin:\$PATH" >>"$profile"
+
 chmod 600 ~/.ray/auth_token

@@ -11,15 +11,12 @@ from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 
+from cluster.ray import NotStarted
 from cluster.secret import write
 
 START_SECONDS = 180.0
 STOP_SECONDS = 10.0
 ADMIN = "admin"
-
-
-class NotStarted(RuntimeError):
-    """The server has ended, or does not answer."""
 
 
 class Tracking:

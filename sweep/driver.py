@@ -5,6 +5,8 @@ before Ray starts; the recorder ends after the last record is in the outbox.
 """
 
 import os
+import shutil
+import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
@@ -16,6 +18,7 @@ from sweep.answers.claims import findings
 from sweep.answers.intervals import SPENT
 from sweep.answers.results import Results, read
 from sweep.datasets import Datasets
+from sweep.recording.size import size, written
 from sweep.scheduling.ray_runner import RayRunner, RayUnavailable
 from sweep.search.storage import discard, taken
 from sweep.session import Ending, RunnerFactory, Session
@@ -62,7 +65,7 @@ def run(
         trials: overrides `search.trials`.
         timeout: overrides `search.timeout`.
         address: a Ray cluster; by default `$RAY_ADDRESS`, else this machine.
-        allow_code: the modules that `data.source` may import and run.
+        allow_code: the modules that `data.source` and `trainer` may import and run.
         folder: the workspace (see `sweep.workspace.workspace`).
         quiet: shows no progress.
         runner: who trains the links; `sweep.scheduling.runner.LocalRunner` does it without Ray.
@@ -159,6 +162,17 @@ def _extended(study: Study, trials: str) -> Study:
     return check(assign(dict(study.values), "search.trials", wanted))
 
 
+def _announce(study: Study, place: Workspace, datasets: Datasets) -> None:
+    """Says how much disk the study will take, and warns if there is less."""
+    expected = size(study, datasets)
+    if expected is None:
+        return
+    print(f"its record will take {expected}", file=sys.stderr)
+    free = shutil.disk_usage(place.path).free
+    if free < expected.total:
+        print(f"warning: {place.path} has {written(free)} left", file=sys.stderr)
+
+
 def _held(
     study: Study,
     place: Workspace,
@@ -176,6 +190,8 @@ def _held(
             raise ConfigError([Problem("name", rule, study.name)])
         if fresh or load(folder.file) != study.values:
             folder.create(study.text)
+        if fresh and not options[2]:
+            _announce(study, place, datasets)
         try:
             with closing(Session(study, place, folder, datasets, wishes)) as session:
                 ending = session.run(*options)

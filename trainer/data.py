@@ -1,7 +1,7 @@
 """Data: rows from their sources, checked, split and preprocessed. Nothing here is written to."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from trainer.arrays import Array
 from trainer.convolution import Image
 from trainer.dataset import DataError, Dataset
 from trainer.preprocessing import Fitted, aligned, fit, transform
+from trainer.resizing import Size, resized, resizing
 from trainer.rules import Technique
 from trainer.streams import Purpose, generator
 
@@ -70,6 +71,7 @@ def split(
     folds: int | None,
     preprocess: Technique,
     seed: int,
+    size: Size | None = None,
 ) -> Splits:
     """Splits a data set: test rows first, then one validation split, or `folds` of them.
 
@@ -81,6 +83,7 @@ def split(
         folds: each replicate validates on one of so many parts and trains on the others.
         preprocess: fitted on the training rows only.
         seed: the study's seed.
+        size: what images are resized to first.
 
     Raises:
         DataError: a part would be empty, or cannot be preprocessed as is asked.
@@ -99,6 +102,12 @@ def split(
     else:
         parts = np.array_split(order, folds)
     trained = [order[len(part) :] if folds is None else np.setdiff1d(order, part) for part in parts]
+    sizing: Fitted = {}
+    if size is not None:
+        if dataset.image is None:
+            raise DataError("data.resize: must be left out, the features are no image")
+        sizing = resizing(dataset.image, size)
+        dataset = replace(dataset, x=resized(sizing, dataset.x))
     fitted = aligned([fit(preprocess, dataset.x[train]) for train in trained])
     made = tuple(
         Fold(
@@ -109,12 +118,33 @@ def split(
         )
         for arrays, train, part in zip(fitted, trained, parts, strict=True)
     )
-    return Splits(Data(made, len(dataset.classes), pictured(dataset, preprocess)), tested, fitted)
+    data = Data(made, len(dataset.classes), pictured(dataset, preprocess, size))
+    return Splits(data, tested, tuple(arrays | sizing for arrays in fitted))
 
 
-def pictured(dataset: Dataset, preprocess: Technique) -> Image | None:
+def few(data: Data, per_class: int, *, seed: int, replicates: range) -> Data:
+    """The data with so many training rows of each class, drawn for each replicate by itself.
+
+    Those of a smaller number are among those of a larger one; of a class with fewer all are taken.
+    """
+    folds = []
+    for place, replicate in enumerate(replicates):
+        fold = data.fold(place)
+        order = generator(seed=seed, purpose=Purpose.ROWS, replicate=replicate).permutation(
+            len(fold.y_train)
+        )
+        labels = fold.y_train[order]
+        drawn = [order[labels == label][:per_class] for label in range(data.classes)]
+        rows = np.concatenate(drawn)
+        folds.append(replace(fold, x_train=fold.x_train[rows], y_train=fold.y_train[rows]))
+    return replace(data, folds=tuple(folds))
+
+
+def pictured(dataset: Dataset, preprocess: Technique, size: Size | None = None) -> Image | None:
     """The shape of the images that are left after preprocessing: PCA leaves none."""
-    return None if preprocess.name == "pca" else dataset.image
+    if preprocess.name == "pca" or dataset.image is None:
+        return None
+    return Image(dataset.image.channels, *(size or dataset.image[1:]))
 
 
 def _share(rows: int, share: float, path: str) -> int:

@@ -10,13 +10,14 @@ import numpy as np
 
 from trainer.arrays import Array
 from trainer.dataset import DataError
+from trainer.resizing import resized
 from trainer.rules import Integer, Optional, Real, Setting, Technique
 
 Fitted = dict[str, Array]
 """`shift` (D,) and either `scale` (D,) or `matrix` (D, K), in float64.
 
-A row x becomes (x - shift)·scale, or the product of x - shift and the matrix; without any arrays it
-stays as it is.
+A row x becomes (x - shift)·scale, or the product of x - shift and the matrix; without these arrays
+it stays as it is. `lines` and `columns`, if there are any, resize it first, see `resizing`.
 """
 
 ROWS = 1024
@@ -33,7 +34,9 @@ class Preprocessing:
 
 def transform(fitted: Fitted, x: Array) -> Array:
     """The rows of x (N, D) in float32, (N, K) if a matrix changes their number of features."""
-    if not fitted:
+    if "lines" in fitted:
+        x = resized(fitted, x)
+    if "shift" not in fitted:
         return np.asarray(x, dtype=np.float32)
     matrix = fitted.get("matrix")
     made = np.empty((len(x), x.shape[1] if matrix is None else matrix.shape[1]), np.float32)

@@ -4,19 +4,19 @@ import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 
 import numpy as np
 
 from trainer.arrays import Array
 from trainer.config import Config, conflicts, elsewhere
-from trainer.data import Data
+from trainer.data import Data, few
 from trainer.device import Device
 from trainer.group import Group, Rows
 from trainer.health import Health, settled
 from trainer.network import Network, above, images
 from trainer.optimisers import OPTIMISERS
 from trainer.prediction import Evaluation, stacked
+from trainer.protocol import Progress
 from trainer.reestimation import Reestimation
 from trainer.rules import ConfigError, Problem
 from trainer.schedules import factors, follow
@@ -30,31 +30,6 @@ CACHE = 4 << 20
 Measured on processors with 1 MiB of second-level cache a core: at 0.3 MiB a replicate sixteen
 together are still the cheapest, at 0.8 MiB three to six, at 1.7 MiB two to four, at 3.7 MiB one.
 """
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a trial stands.
-
-    Attributes:
-        state: what to go on from.
-        epoch: epochs completed.
-        history: (E, R) for each epoch of this call: the four metrics, `learning_rate` (of the
-            epoch's last step), `epoch_seconds` and, but on a GPU, the figures of `health.Health`;
-            NaN for replicates that have stopped.
-        metrics: (R,) each: the trial's values if it ended here. Under early stopping those of each
-            replicate's best epoch. Also `parameters`, `epoch_seconds` and `predict_seconds` (the
-            time to predict the validation rows once).
-        diverged: the epoch at which a replicate's loss became NaN or infinite.
-        finished: whether there is nothing left to train.
-    """
-
-    state: State
-    epoch: int
-    history: dict[str, Array]
-    metrics: dict[str, Array]
-    diverged: int | None
-    finished: bool
 
 
 def train(
@@ -105,6 +80,8 @@ def train(
         state = {name: np.array(array) for name, array in state.items()}
     if config.model.frozen:
         data = mapped(data, config, frozen(state))
+    if (per_class := config.training.per_class) is not None:
+        data = few(data, per_class, seed=seed, replicates=range(first, first + replicates))
     until = min(until, config.training.epochs)
     run = _Run(config, net, data, state, until, (seed, first), device, seconds)
     # a loss that overflows is a result: `diverged`
@@ -118,6 +95,11 @@ def misfits(config: Config, data: Data) -> list[Problem]:
     model = config.model
     if model.batch_norm.name != "none" and min(len(f.y_train) for f in data.folds) == 1:
         found.append(Problem("model.batch_norm", "must be none with one training row"))
+    if (per_class := config.training.per_class) is not None:
+        rarest = min(np.bincount(f.y_train, minlength=data.classes).min() for f in data.folds)
+        if per_class > rarest:
+            rule = f"must be at most the {rarest} training rows of the rarest class"
+            found.append(Problem("training.per_class", rule, per_class))
     if config.training.binary and data.classes != 2:
         rule = f"must be cross_entropy with {data.classes} classes"
         found.append(Problem("training.loss", rule, config.training.loss.name))
@@ -157,7 +139,7 @@ class _Run:
         self._replicates = len(state["parameters"])
         self._first = int(state["epoch"])
         shape = (max(0, until - self._first), self._replicates)
-        names = (*METRICS, "learning_rate", "epoch_seconds")
+        names = (*METRICS, "learning_rate", "epoch_seconds", "validation_seconds")
         self._history = {name: np.full(shape, np.nan) for name in names}
         self._diverged: int | None = None
         self._last = self._first
@@ -236,14 +218,15 @@ class _Run:
             trained = time.perf_counter()
             values = (loss, accuracy, *evaluation())
             ended = time.perf_counter()
+            validated = (ended - trained) / len(members)
             seconds.append((ended - began) / len(members))
             rates = config.training.learning_rate * pace[-1]
-            self._record(members, epoch, values, rates, seconds[-1])
+            self._record(members, epoch, values, rates, (seconds[-1], validated))
             if health is not None:
                 momentum = config.model.batch_norm.parameters.get("momentum", 0.0)
                 ratios = settled(momentum, epoch * group.steps) or config.model.reestimated
                 self._note(members, epoch, health.figures(ratios=ratios))
-            state["seconds.predict"][members] = (ended - trained) / len(members)
+            state["seconds.predict"][members] = validated
             if not (np.isfinite(loss).all() and np.isfinite(values[2]).all()):
                 self._diverged = self._until = epoch  # the others need not go further
             elif ended - started >= share:
@@ -308,13 +291,14 @@ class _Run:
         epoch: int,
         values: Sequence[Array],
         rates: Array,
-        seconds: float,
+        seconds: tuple[float, float],
     ) -> None:
         row = epoch - self._first - 1
         for name, value in zip(METRICS, values, strict=True):
             self._history[name][row, members] = value
         self._history["learning_rate"][row, members] = rates
-        self._history["epoch_seconds"][row, members] = seconds
+        for name, took in zip(("epoch_seconds", "validation_seconds"), seconds, strict=True):
+            self._history[name][row, members] = took
 
     def _note(self, members: list[int], epoch: int, figures: Mapping[str, Array]) -> None:
         row, shape = epoch - self._first - 1, self._history["epoch_seconds"].shape

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from sweep.answers.claims import findings
 from sweep.answers.comparisons import Comparison, comparisons
 from sweep.answers.results import CONFUSION, Results, finite, read
 from sweep.search.storage import Storage
@@ -106,7 +107,7 @@ def evidence(folder: StudyFolder) -> Evidence:
         tuple(_axes(results)),
         budget,
         notes.get(CONFUSION),
-        comparisons(results, folder.outbox),
+        comparisons(results, folder.outbox, findings(results)),
     )
 
 

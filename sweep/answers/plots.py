@@ -65,7 +65,7 @@ def compared_groups(evidence: Evidence) -> Figure | None:
     for panel, each in zip(panels, found, strict=False):
         for group, shade in zip(each.groups, SIDES, strict=True):
             epochs = np.arange(1, len(group.mean) + 1)
-            label = f"{cut(group.label, LONGEST_LABEL)} ({group.trials})"
+            label = f"{elided(group.label)} ({group.trials})"
             marker = "o" if len(epochs) == 1 else None
             panel.plot(epochs, group.mean, color=shade, linewidth=1.6, marker=marker, label=label)
             band = group.mean - group.sd, group.mean + group.sd
@@ -82,6 +82,13 @@ def compared_groups(evidence: Evidence) -> Figure | None:
         panel.set_xlabel("epoch")
     _entitle(figure, "The groups that claims compare", "mean and ± sd over replicates, (n) trials")
     return figure
+
+
+def elided(label: str) -> str:
+    """A label without its middle if it is long: mappings differ at their end."""
+    if len(label) <= LONGEST_LABEL:
+        return label
+    return f"{label[: LONGEST_LABEL // 3]}…{label[LONGEST_LABEL // 3 - LONGEST_LABEL :]}"
 
 
 def optimisation_history(evidence: Evidence) -> Figure | None:

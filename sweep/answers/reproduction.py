@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sweep.answers.results import Results
+from sweep.answers.retraining import retrained
 from sweep.answers.sensitivity import LayerSensitivity, measured
 from sweep.datasets import Datasets
-from sweep.scheduling.runner import Link, Raised, advance
+from sweep.scheduling.runner import Raised
 from trainer.config import Config
 from trainer.rules import build
 
@@ -62,22 +63,12 @@ def reproduce(
     if number >= len(results.trials):
         raise NotReproducible(f"{study.name!r} has no trial {number}")
     trial = results.trials[number]
+    if sensitivity and study.trainer is not None:
+        raise NotReproducible(f"--sensitivity looks at a net of ours, not at {study.trainer}")
     if not trial.metrics or not trial.epoch:
         raise NotReproducible(f"trial {number} is {trial.state} and has no result")
     config = study.config(trial.params)
-    replicates = study.replicates_of(number)
-    link = Link(
-        number,
-        config,
-        trial.epoch,
-        study.search.seed,
-        len(replicates),
-        study.threads,
-        gpu=study.resources.gpu > 0,
-        first=replicates.start,
-    )
-    data = datasets.data(config)
-    outcome, state = advance(link, data, None)
+    outcome, state = retrained(results, trial, datasets, gpu=study.resources.gpu > 0)
     if isinstance(outcome, Raised):
         raise NotReproducible(f"trial {number} fails now:\n{outcome.error}")
     differences = [
@@ -90,6 +81,7 @@ def reproduce(
     largest = max(differences, default=0.0)
     here, layers = dict(outcome.environment), list[LayerSensitivity]()
     if sensitivity and state is not None:
+        data = datasets.data(config)
         layers = measured(build(Config, config), state, data, study.search.seed)
     same = trial.environment == here
     return Reproduction(number, largest == 0.0, same, largest, trial.environment, here, layers)

@@ -10,7 +10,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from sweep.recording.outbox import Outbox
-from sweep.search.storage import RECORD, Storage
+from sweep.search.storage import PARENT, RECORD, Storage
 from sweep.search.trial import State
 from sweep.spec.study import Study, check
 from sweep.spec.study_file import load
@@ -27,6 +27,7 @@ CONFUSION = "confusion"
 class TrialResult:
     """One trial: the contract of `show --json`.
 
+    `parent` is the trial from whose state it started, if there is one (population-based training),
     `value` and `values` are those of the leading objective, `scores` the means of all of them;
     `violated` names the constraints that it breaks.
     """
@@ -45,6 +46,7 @@ class TrialResult:
     diagnosis: list[str]
     scores: list[float | None]
     violated: list[str]
+    parent: int | None = None
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,7 @@ def _trial(frozen: FrozenTrial, run: str | None, *, driven: bool) -> TrialResult
         },
         environment=record.get("environment", {}),
         diagnosis=record.get("diagnosis", []),
+        parent=frozen.user_attrs.get(PARENT),
         scores=[finite(each) for each in frozen.values or ()],
         violated=[name for name, excess in frozen.constraints.items() if excess > 0],
     )

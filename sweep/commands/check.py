@@ -1,18 +1,27 @@
 """`check` and `studies`: is a study file right, what does it search, and which are there?"""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from sweep.commands.options import json_option, print_json, told
+from sweep.commands.options import code_option, json_option, print_json, told
+from trainer.rules import ConfigError
+
+if TYPE_CHECKING:
+    from sweep.recording.size import Size
+    from sweep.spec.study import Study
 
 
 @click.command()
 @click.argument("study", type=click.Path(path_type=Path))
 @click.option("--set", "assignments", multiple=True, metavar="PATH=VALUE", help="Override a field.")
+@code_option
 @json_option
-def check(study: Path, assignments: tuple[str, ...], as_json: bool) -> None:
-    """Check a study file and print its search space.
+def check(
+    study: Path, assignments: tuple[str, ...], allow_code: tuple[str, ...], as_json: bool
+) -> None:
+    """Check a study file; print its search space and the disk that its record will take.
 
     \b
     Example:
@@ -23,16 +32,18 @@ def check(study: Path, assignments: tuple[str, ...], as_json: bool) -> None:
 
     with told():
         checked = studies.check(override(load(study), list(assignments)))
+    record, unknown = _record(checked, allow_code)
     space = {each.name: str(each) for each in checked.parameters()}
     if as_json:
         claims = {each.name: str(each) for each in checked.claims}
-        about = {"name": checked.name, "question": checked.question}
+        about: dict[str, Any] = {"name": checked.name, "question": checked.question}
+        about |= {"record": record.as_json() if record else None}
         print_json(about | {"parameters": space, "claims": claims})
         return
     search = checked.search
     click.echo(f"{checked.name}: {checked.question}")
     click.echo(
-        f"{search.trials} trials × {checked.replicates} replicates, "
+        f"{checked.target} trials × {checked.replicates} replicates, "
         f"sampler {search.sampler.name}, pruner {search.pruner.name}, "
         + ", ".join(f"{each.wanted} {each.name}" for each in checked.objectives)
     )
@@ -44,6 +55,21 @@ def check(study: Path, assignments: tuple[str, ...], as_json: bool) -> None:
         click.echo(f"  claim {each.name}: {each}")
     if not space:
         click.echo("  nothing is searched: every field has one value")
+    told_of = f"will take {record}" if record else f"can't be estimated: {unknown}"
+    click.echo(f"its record in MLflow and in the workspace {told_of}")
+
+
+def _record(checked: "Study", allow_code: tuple[str, ...]) -> tuple["Size | None", str]:
+    """The size of a study's record, or why it is not known: it depends on the data."""
+    from sweep.datasets import Datasets
+    from sweep.recording.size import size
+    from sweep.workspace import workspace
+
+    try:
+        datasets = Datasets(checked, workspace(None).tracking_uri, allow_code)
+        return size(checked, datasets), f"only training can tell what {checked.trainer} learns"
+    except ConfigError as error:
+        return None, str(error)
 
 
 @click.command()

@@ -36,9 +36,9 @@ def enqueue(name: str, assignments: tuple[str, ...], folder: str | None) -> None
         target = workspace(folder).existing(name)
         study = check(load(target.file))
         point = read_point(study, dict(map(read_assignment, assignments)))
-    if study.search.sampler.name in DESIGNED:
+    if study.search.sampler.name in (*DESIGNED, "pbt"):
         raise Mistake(
-            f"the sampler {study.search.sampler.name} has a design that nothing is added to"
+            f"the sampler {study.search.sampler.name} has a plan that nothing is added to"
         )
     if study.search.reproducible:
         raise Mistake("with search.reproducible nothing but the file says what is tried")

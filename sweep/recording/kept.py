@@ -3,7 +3,24 @@
 from contextlib import suppress
 from pathlib import Path
 
+from sweep.spec.fields import Record
 from trainer import checkpoint
+from trainer.rules import Technique
+
+LOOKED_AT = 5
+"""Of how many of the best trials it is said what they confuse, if the weights of all are kept."""
+
+
+def best_of(choice: Technique) -> int:
+    """Of how many of the best trials something is recorded when the sweep has ended."""
+    return int(choice["k"]) if choice.name == "best-k" else 0
+
+
+def count(record: Record) -> int:
+    """How many trials' weights are kept until then."""
+    choices = (record.weights, record.models)
+    everything = any(choice.name == "all" for choice in choices)
+    return max(*map(best_of, choices), LOOKED_AT if everything else 0)
 
 
 class Kept:

@@ -15,26 +15,18 @@ import numpy as np
 
 from sweep import model
 from sweep.datasets import Datasets
+from sweep.recording import kept
 from sweep.recording.kept import Kept
 from sweep.recording.outbox import Outbox
 from sweep.recording.projection import DIAGNOSIS
 from sweep.recording.records import Dataset, Epochs, Model, TrialEnded, TrialStarted, Weights
 from sweep.scheduling.runner import Advanced, StateLost
 from sweep.search.trial import State, Trial
-from sweep.spec import space
-from sweep.spec.fields import DataSource
 from sweep.spec.study import Study
 from sweep.spec.study_file import dump
 from sweep.workspace import StudyFolder
 from trainer import checkpoint
-from trainer.config import Config
-from trainer.rules import Section, Technique, build, settings
 from trainer.state import State as TrainerState
-
-PREPROCESS = settings(DataSource)["preprocess"].rule
-
-LOOKED_AT = 5
-"""Of how many of the best trials it is said what they confuse, where their weights are kept."""
 
 EXAMPLES = 2
 """How many raw rows go with a model."""
@@ -62,10 +54,8 @@ class Logbook:
         self._outbox = outbox
         weights, models = study.record.weights, study.record.models
         self._all_weights, self._all_models = weights.name == "all", models.name == "all"
-        self._best_weights, self._best_models = _count(weights), _count(models)
-        everything = LOOKED_AT * (self._all_weights or self._all_models)
-        count = max(self._best_weights, self._best_models, everything)
-        self.kept = Kept(folder.kept, count, maximize=study.maximize)
+        self._best_weights, self._best_models = kept.best_of(weights), kept.best_of(models)
+        self._kept = Kept(folder.kept, kept.count(study.record), maximize=study.maximize)
 
     def began(self) -> None:
         """Records what the trials train on."""
@@ -76,32 +66,34 @@ class Logbook:
 
     def best(self) -> dict[int, Path]:
         """The files with the weights of the best trials, as far as they are kept."""
-        return {number: self.kept.file(number) for number in self.kept.numbers()[:LOOKED_AT]}
+        return {
+            number: self._kept.file(number) for number in self._kept.numbers()[: kept.LOOKED_AT]
+        }
 
     def concluded(self) -> None:
         """Records the weights and the models of the best trials, where not those of all are."""
-        best = self.kept.numbers()
+        best = self._kept.numbers()
         known = self._outbox.trials_with(Weights)
         for number in best[: self._best_weights]:
             if number not in known:
-                file = self.kept.file(number).relative_to(self._folder.path)
+                file = self._kept.file(number).relative_to(self._folder.path)
                 self._outbox.add(Weights(number, str(file), _now()))
         known = self._outbox.trials_with(Model)
         for number in best[: self._best_models]:
             if number not in known:
-                self._outbox.add(self._model(number, self.kept.file(number)))
+                self._outbox.add(self._model(number, self._kept.file(number)))
 
     def started(self, trial: Trial) -> None:
         """Records the configuration."""
+        parent = {} if trial.parent is None else {"sweep.parent": str(trial.parent)}
         self._outbox.add(
             TrialStarted(
                 trial=trial.number,
                 name=run_name(self._study, trial),
-                params=space.flatten(Section(Config), trial.config)
-                | space.flatten(PREPROCESS, trial.config["data"]["preprocess"], "data.preprocess"),
+                params=self._study.flat(trial.config),
                 config=dump(dict(trial.config)),
                 at_ms=_now(),
-                tags=self._tags,
+                tags={**self._tags, **parent},
             )
         )
 
@@ -123,7 +115,7 @@ class Logbook:
         saved = logged = None
         complete = trial.state is State.COMPLETE
         fit = complete and trial.feasible
-        chosen = fit and self.kept.wants(trial.number, trial.value)
+        chosen = fit and self._kept.wants(trial.number, trial.value)
         modelled = complete and self._all_models
         if state is not None and (best or chosen or modelled or self._all_weights):
             saved = self._save(trial, state)
@@ -131,7 +123,7 @@ class Logbook:
             if best:
                 _link(saved, self._folder.winner)
             if chosen:
-                self.kept.take(trial.number, trial.value, saved)
+                self._kept.take(trial.number, trial.value, saved)
             if modelled:
                 logged = self._model(trial.number, saved)
             if not self._all_weights:
@@ -167,12 +159,12 @@ class Logbook:
     def _save(self, trial: Trial, state: Callable[[], TrainerState]) -> Path | None:
         """Writes the model of a trial; None if its state went with its machine."""
         try:
-            learnt = state()
+            learnt = self._datasets.trainers.learnt(trial.config, state())
         except StateLost:
             return None
         path = self._folder.weights / f"{trial.number:05}.npz"
         preprocessing = self._datasets.splits(trial.config).preprocessing
-        arrays = model.arrays(build(Config, trial.config), learnt, preprocessing)
+        arrays = model.arrays(learnt, preprocessing)
         about: dict[str, Any] = {"trial": trial.number, "config": dict(trial.config)}
         if math.isfinite(trial.value):
             about["value"] = trial.value
@@ -195,11 +187,6 @@ class Logbook:
         )
 
 
-def _count(choice: Technique) -> int:
-    """Of how many of the best trials something is recorded when the sweep has ended."""
-    return int(choice["k"]) if choice.name == "best-k" else 0
-
-
 def run_name(study: Study, trial: Trial) -> str:
     """What a list of runs shows of a trial, such as `#17 elu he_normal before p=.23`."""
     parts = []
@@ -219,17 +206,21 @@ def run_name(study: Study, trial: Trial) -> str:
 
 
 def _figures(trial: Trial) -> dict[str, float]:
-    """What is known once a trial: `parameters` and the seconds that a prediction takes."""
+    """What is known once a trial: its size, the seconds of a prediction, where the time went."""
     names = ("parameters", "predict_seconds")
     found = {name: trial.metrics[name] for name in names if name in trial.metrics}
-    return {name: sum(values) / len(values) for name, values in found.items()}
+    means = {name: sum(values) / len(values) for name, values in found.items()}
+    return means | {f"seconds_{name}": seconds for name, seconds in trial.timings.items()}
 
 
 def _tags(trial: Trial) -> dict[str, str]:
-    """What a look at the trial says of it, and the constraints that it breaks."""
+    """What a look at the trial says of it, where it ran, and the constraints that it breaks."""
     tags = {DIAGNOSIS: "; ".join(trial.diagnosis) or "healthy"} if trial.epoch else {}
     broken = ", ".join(name for name, excess in trial.excess.items() if excess > 0)
     tags |= {"sweep.infeasible": broken} if broken else {}
+    if trial.host:
+        device = trial.environment.get("gpu") or f"cpu ({trial.environment.get('kernel')})"
+        tags |= {"sweep.worker": trial.host, "sweep.device": str(device)}
     return tags | ({"sweep.same_as": str(trial.same_as)} if trial.same_as is not None else {})
 
 

@@ -7,6 +7,7 @@ The rules by which values are mapped, so that nothing is refused and nothing is 
   that two names never become one.
 - A value longer than MLflow takes (6,000 characters for a param, 8,000 for a tag) is cut, and ends
   in its length. `config.yaml` has it whole.
+- What UTF-8 has no bytes for (a lone surrogate), and NUL, which PostgreSQL refuses, becomes `?`.
 - A metric is the mean over the replicates that have a value; it is NaN where none has. MLflow
   keeps NaN, and turns an infinite value into the largest number it can hold.
 - `<metric>_sd` is the standard deviation over the replicates (ddof = 1), a point where at least two
@@ -38,7 +39,7 @@ from sweep.recording.records import (
 LONGEST_NAME = 250
 LONGEST_PARAM = 6000
 LONGEST_TAG = 8000
-WITHOUT_SPREAD = ("learning_rate", "epoch_seconds", "health/")
+WITHOUT_SPREAD = ("learning_rate", "epoch_seconds", "validation_seconds", "health/")
 """How metrics begin that are the same in all replicates, or that say little by replicate."""
 
 STATUS = {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
@@ -87,14 +88,17 @@ def project(records: Iterable[Record]) -> Changes:
             case SweepStarted():
                 changes.status, changes.end_ms = "RUNNING", None
                 changes.texts["study.yaml"] = record.study_file
+                study = record.study_file.encode(errors="surrogatepass")
                 _tag(changes, {"sweep.state": "running", DESCRIPTION: record.question})
+                _tag(changes, {"sweep.checksum.study": hashlib.sha256(study).hexdigest()})
                 _tag(changes, record.tags)
             case Dataset():
                 changes.data = record.source, record.digest
+                _tag(changes, {"sweep.checksum.data": record.digest})
             case TrialStarted():
-                changes.name = record.name
+                changes.name = storable(record.name)
                 changes.params |= {
-                    name_of(name): cut(written(value), LONGEST_PARAM)
+                    name_of(name): cut(storable(written(value)), LONGEST_PARAM)
                     for name, value in record.params.items()
                 }
                 changes.texts["config.yaml"] = record.config
@@ -209,7 +213,7 @@ def name_of(name: str) -> str:
     legal = posixpath.normpath(re.sub(r"[^\w\-./: ]", "_", name)).lstrip("/.")
     if name and legal == name and len(name) <= LONGEST_NAME:
         return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
     return f"{legal[: LONGEST_NAME - 9]}-{digest}"
 
 
@@ -222,6 +226,11 @@ def written(value: Scalar) -> str:
     return str(value)
 
 
+def storable(text: str) -> str:
+    """The text without what a store can't hold."""
+    return text.encode(errors="replace").decode().replace("\0", "?")
+
+
 def cut(text: str, longest: int) -> str:
     """The text, cut to `longest` characters with its length at the end if it has more."""
     if len(text) <= longest:
@@ -231,7 +240,7 @@ def cut(text: str, longest: int) -> str:
 
 
 def _tag(changes: Changes, tags: Mapping[str, str]) -> None:
-    changes.tags |= {name_of(name): cut(text, LONGEST_TAG) for name, text in tags.items()}
+    changes.tags |= {name_of(name): cut(storable(text), LONGEST_TAG) for name, text in tags.items()}
 
 
 def _figures(figures: Mapping[str, float], at_ms: int, step: int) -> list[Point]:

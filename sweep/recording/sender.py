@@ -243,7 +243,7 @@ class Sender:
             return False
         self._clear_outgoing()
         for name, text in changes.texts.items():
-            (self._outgoing / name).write_text(text, encoding="utf-8")
+            (self._outgoing / name).write_text(text, encoding="utf-8", errors="replace")
         for name, path in changes.files.items():
             try:
                 (self._outgoing / name).hardlink_to(self._study_dir / path)

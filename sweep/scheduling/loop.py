@@ -50,7 +50,7 @@ class Loop:
     interrupts: Callable[[], int] = lambda: 0
     stops: Callable[[], Collection[int]] = tuple
     states: States | None = None
-    parameters: Callable[[Mapping[str, Any]], int] | None = None
+    parameters: Callable[[Mapping[str, Any]], int | None] | None = None
     best: Trial | None = None
     lost: int = 0
     fresh: int = 0
@@ -115,9 +115,10 @@ class Loop:
             self._active[trial.number] = trial
             if self._settled_already(trial):
                 self.watch(self._standing())
-            else:
-                self._restore(trial)
+            elif self._restore(trial):
                 self._submit(trial)
+            else:
+                self._orphan(trial)
 
     def _settled_already(self, trial: Trial) -> bool:
         """Ends a trial of which nothing need be trained: its result is known, or of no use."""
@@ -138,7 +139,9 @@ class Loop:
         bounds = [each for each in self.study.constraints if each.metric == "parameters"]
         if not bounds or self.parameters is None:
             return None
-        count = float(self.parameters(trial.config))
+        count = self.parameters(trial.config)
+        if count is None:
+            return None
         trial.excess = excesses(bounds, {"parameters": [count]})
         return ", ".join(each.broken(count) for each in bounds if each.excess(count) > 0)
 
@@ -150,7 +153,7 @@ class Loop:
         if trial is None:
             self._exhausted = True
             return False
-        epochs = int(trial.config["training"]["epochs"])
+        epochs = trial.until or int(trial.config["training"]["epochs"])
         trial.rungs = (*self.pruner.rungs(trial.number, epochs), epochs)
         self._ready.append(trial)
         return True
@@ -161,14 +164,20 @@ class Loop:
         seen = self.search.upcoming - self.study.lag
         return any(number <= seen for number in self._active)
 
-    def _restore(self, trial: Trial) -> None:
-        """Hands the runner what was saved of a trial, if it has no state of it."""
-        saved = None
-        if self.states is not None and not self.runner.holds(trial.number):
-            saved = self.states.load(trial.number)
+    def _restore(self, trial: Trial) -> bool:
+        """Hands the runner what was saved of a trial, or of its parent, if it has no state of it.
+
+        False if it has a parent whose state is lost.
+        """
+        if self.states is None or self.runner.holds(trial.number):
+            return True
+        saved = self.states.load(trial.number)
+        if saved is None and trial.parent is not None:
+            saved = self.states.load(trial.parent)
         if saved is not None:
             self.runner.adopt(trial.number, saved)
             trial.epoch = max(trial.epoch, int(saved["epoch"]))
+        return saved is not None or trial.parent is None
 
     def _save(self, trial: Trial, seconds: float) -> None:
         """Saves a trial's state when a crash would cost more training than is allowed."""
@@ -190,7 +199,8 @@ class Loop:
     def _submit(self, trial: Trial, since: float | None = None) -> None:
         """Submits the rest of the way to the next rung; `since` when the first part was."""
         trial.happens(Event.SUBMIT)
-        self._submitted[trial.number] = self.clock() if since is None else since
+        trial.submitted_at = self.clock()
+        self._submitted[trial.number] = trial.submitted_at if since is None else since
         replicates = self.study.replicates_of(trial.number)
         self.runner.submit(
             Link(
@@ -225,20 +235,22 @@ class Loop:
         trial.happens(Event.LOSE)
         if trial.losses > RETRIES:
             self._end(trial, Event.GIVE_UP, "lost", f"lost {trial.losses} times: {outcome.error}")
-        else:
-            self._restore(trial)
+        elif self._restore(trial):
             self._submit(trial)
+        else:
+            self._orphan(trial)
 
     def _advance(self, trial: Trial, outcome: Advanced, since: float) -> None:
         rung = trial.next_rung()
         self.records.advanced(trial, outcome)
         trial.epoch = outcome.epoch
         trial.worker_seconds += outcome.seconds
+        trial.spends(outcome.timings(self.clock() - trial.submitted_at))
         trial.metrics = {name: values.tolist() for name, values in outcome.metrics.items()}
         trial.values = trial.metrics[self.study.metric]
         trial.others = self.study.others(trial.metrics)
         trial.excess = excesses(self.study.constraints, trial.metrics)
-        trial.environment = outcome.environment
+        trial.environment, trial.host = outcome.environment, outcome.host
         figures = outcome.figures()
         trial.diagnosis = diagnose(figures)
         if outcome.diverged is not None or not all(map(math.isfinite, trial.scores)):
@@ -251,7 +263,7 @@ class Loop:
             self._submit(trial, since)
             return
         self.search.report(trial)
-        if outcome.finished:
+        if outcome.finished or trial.epoch == trial.until:
             self._end(trial, Event.FINISH)
         elif cause := hopeless(figures):
             self._end(trial, Event.PRUNE, f"hopeless at epoch {trial.epoch}: {cause}")
@@ -262,6 +274,10 @@ class Loop:
         else:
             pruner = self.study.search.pruner.name
             self._end(trial, Event.PRUNE, f"{pruner} at epoch {trial.epoch}")
+
+    def _orphan(self, trial: Trial) -> None:
+        error = f"the state of trial {trial.parent}, from which it starts, is lost"
+        self._end(trial, Event.GIVE_UP, "lost", error)
 
     def _ladder(self, trial: Trial) -> Ladder:
         """What the pruning of a trial may depend on."""
@@ -283,7 +299,11 @@ class Loop:
         fetch = (lambda: self.runner.state(trial.number)) if learnt else None
         best = trial.state is State.COMPLETE and self._leads(trial)
         self.records.ended(trial, fetch, error, best=best)
+        if self.states is not None and fetch is not None and trial.until is not None:
+            with suppress(StateLost):  # others may start from it
+                self.states.save(trial.number, fetch())
         self.search.end(trial)
+        self._exhausted = False
         self._forget(trial)
         self.fresh += 1
         self._failures += trial.state is State.FAILED
@@ -291,8 +311,10 @@ class Loop:
             self.trouble = f"{self._failures} trials failed (search.max_failures)"
         if best:
             self.best = trial
+        spent = self.search.spent()
         if self.states is not None:
-            self.states.forget(trial.number)
+            for number in spent:
+                self.states.forget(number)
 
     def _forget(self, trial: Trial) -> None:
         self.runner.forget(trial.number)

@@ -30,6 +30,9 @@ class Search(Protocol):
     def twin(self, trial: Trial) -> Trial | None:
         """A complete trial whose result a new one is known to repeat."""
 
+    def spent(self) -> list[int]:
+        """The trials from whose states none starts any more, each once."""
+
     def start(self, trial: Trial) -> None:
         """Puts a trial on record as running."""
 

@@ -9,7 +9,7 @@ import platform
 import time
 import traceback
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Protocol
@@ -21,10 +21,11 @@ from threadpoolctl import ThreadpoolController
 from sweep.spec.fields import Resources
 from trainer.config import Config
 from trainer.data import Data
-from trainer.device import opened
+from trainer.device import installed, opened
+from trainer.net import Net
+from trainer.protocol import Trainer
 from trainer.rules import build
 from trainer.state import State
-from trainer.training import train
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Advanced:
     `history[name]` is `(E, R)`, its rows the epochs `epoch - E + 1 … epoch`; `metrics[name]` is
     `(R,)`, the trial's result if it ended here. `diverged` is the epoch at which a replicate's loss
     stopped being finite; `finished` says that nothing is left to train; `seconds` is what the link
-    took its worker, and `environment` what the bits of its numbers depend on.
+    took its worker, `host` the machine, and `environment` what the bits of its numbers depend on.
     """
 
     number: int
@@ -67,6 +68,25 @@ class Advanced:
     finished: bool
     seconds: float
     environment: Mapping[str, Any] = field(default_factory=dict)
+    host: str = ""
+
+    def timings(self, elapsed: float) -> dict[str, float]:
+        """Where the seconds went that have `elapsed` since the link was submitted.
+
+        `training` and `validation` are those of the epochs; `handover` is the rest on the worker,
+        where the state is taken up and given back; `waiting` is what it was not at work, because
+        it was in the queue or its state was on the way.
+        """
+        epochs, validation = (
+            float(np.nansum(self.history.get(name, 0.0)))
+            for name in ("epoch_seconds", "validation_seconds")
+        )
+        return {
+            "training": epochs - validation,
+            "validation": validation,
+            "handover": max(0.0, self.seconds - epochs),
+            "waiting": max(0.0, elapsed - self.seconds),
+        }
 
     def figures(self) -> dict[str, float]:
         """The means over replicates in the last epoch, of what is finite."""
@@ -94,8 +114,52 @@ class Lost:
 Outcome = Advanced | Raised | Lost
 
 
+class Maker(Protocol):
+    """Makes the trainers of links. It travels to the workers, so it holds little."""
+
+    @property
+    def modules(self) -> Sequence[str]:
+        """The modules whose code must travel with it: workers need not have them."""
+
+    def equipped(self) -> None:
+        """Makes sure that this machine has what training on its graphics card takes.
+
+        Raises:
+            DeviceError: it has not.
+        """
+
+    def trainer(self, link: Link) -> Trainer:
+        """The trainer of a link's configuration."""
+
+    def environment(self, link: Link) -> Mapping[str, Any]:
+        """What the bits of a link's numbers depend on, beside what `environment` says."""
+
+
+class _Nets:
+    """Makes nets of ours."""
+
+    modules = ()
+
+    def equipped(self) -> None:
+        installed()
+
+    def trainer(self, link: Link) -> Trainer:
+        device = opened() if link.gpu else None
+        return Net(build(Config, link.config), device, link.seconds)
+
+    def environment(self, link: Link) -> Mapping[str, Any]:
+        return {"gpu": opened().card} if link.gpu else {}
+
+
+NETS: Maker = _Nets()
+
+
 class Datasets(Protocol):
-    """The data by configuration (see `sweep.datasets`)."""
+    """The data by configuration, and who trains on them (see `sweep.datasets`)."""
+
+    @property
+    def maker(self) -> Maker:
+        """What makes the trainers of links."""
 
     def key(self, config: Mapping[str, Any]) -> str:
         """What distinguishes the data of this configuration from those of others."""
@@ -140,24 +204,16 @@ class Runner(Protocol):
         """Gives back what the runner holds; links under way are dropped."""
 
 
-def advance(link: Link, data: Data, state: State | None) -> tuple[Advanced | Raised, State | None]:
+def advance(
+    link: Link, data: Data, state: State | None, maker: Maker = NETS
+) -> tuple[Advanced | Raised, State | None]:
     """Trains one link. An exception comes back as `Raised`, with the state as it was."""
     started = time.perf_counter()
     try:
-        config = build(Config, link.config)
-        device = opened() if link.gpu else None
+        trainer = maker.trainer(link)
+        replicates = range(link.first, link.first + link.replicates)
         with _pools().limit(limits=link.threads):
-            progress = train(
-                config,
-                data,
-                state,
-                link.until,
-                seed=link.seed,
-                replicates=link.replicates,
-                first=link.first,
-                device=device,
-                seconds=link.seconds,
-            )
+            progress = trainer.train(data, state, link.until, seed=link.seed, replicates=replicates)
     except Exception:
         return Raised(link.number, traceback.format_exc()), state
     outcome = Advanced(
@@ -168,7 +224,8 @@ def advance(link: Link, data: Data, state: State | None) -> tuple[Advanced | Rai
         progress.diverged,
         progress.finished,
         time.perf_counter() - started,
-        environment(link.threads) | ({"gpu": device.card} if device else {}),
+        {**environment(link.threads), **maker.environment(link)},
+        platform.node(),
     )
     return outcome, progress.state
 
@@ -218,9 +275,8 @@ class LocalRunner:
         if not self._waiting:
             return []
         link = self._waiting.popleft()
-        outcome, state = advance(
-            link, self._datasets.data(link.config), self._states.get(link.number)
-        )
+        data, state = self._datasets.data(link.config), self._states.get(link.number)
+        outcome, state = advance(link, data, state, self._datasets.maker)
         self._states[link.number] = state
         return [outcome]
 

@@ -13,13 +13,9 @@ objectives, where the best are no short list, all of them.
 
 import bisect
 import copy
-import functools
 import itertools
-import math
 import warnings
 from collections.abc import Callable, Container, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import optuna
@@ -33,44 +29,19 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler,
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from sweep.search.point_sets import sobol
+from sweep.search.population import Population
+from sweep.search.sampler import NOTHING, Params, Result, Sampler, Whole
 from sweep.search.storage import CONSTRAINT
 from sweep.spec import space
 from sweep.spec.study import Study
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
-Params = dict[str, space.Scalar]
-
 BEST, NEWEST = 100, 400
 """How many trials that ended a sampler is shown: enough for TPE's good group, which has 25 at most,
 and for the density of the others; `benchmarks/history.py` measures that nothing is lost by it.
 """
-
-
-NOTHING: Mapping[str, Any] = MappingProxyType({})
-
-
-class Result(NamedTuple):
-    """How a trial ended.
-
-    Optuna's state, the objectives' values of one that is complete, the values at rungs, and how far
-    it is beyond each constraint.
-    """
-
-    state: TrialState
-    scores: Sequence[float] | None
-    reports: Mapping[int, float]
-    excess: Mapping[str, float] = NOTHING
-
-
-class Sampler(Protocol):
-    """Chooses configurations. Used from one thread; trials are asked for in number order."""
-
-    def ask(self, number: int, fixed: Mapping[str, space.Scalar] = NOTHING) -> Params | None:
-        """The parameters of trial `number`, of which some may be fixed; None after the last."""
-
-    def tell(self, number: int, result: Result) -> None:
-        """Hears how a trial ended."""
 
 
 def distribution(parameter: space.Parameter) -> BaseDistribution:
@@ -86,6 +57,8 @@ def distribution(parameter: space.Parameter) -> BaseDistribution:
 def make(study: Study, past: Sequence[FrozenTrial]) -> Sampler:
     """The sampler that a study names, with the trials of the study so far."""
     name = study.search.sampler.name
+    if name == "pbt":
+        return Population(study, past)
     if name in DESIGNS:
         return Design(DESIGNS[name](study))
     bounded = name in RECENT and len(study.objectives) == 1
@@ -98,7 +71,7 @@ def seeded(*key: int) -> int:
     return int(np.random.SeedSequence(key).generate_state(1)[0])
 
 
-class OptunaSampler:
+class OptunaSampler(Whole):
     """One of Optuna's samplers on a study in memory.
 
     With `search.reproducible`, suggestion n sees exactly the results of trials 0 … n - lag and the
@@ -244,7 +217,7 @@ RECENT = ("tpe", "gp")
 """Those that are shown the best and the newest trials alone; CMA-ES needs its own last ones."""
 
 
-class Design:
+class Design(Whole):
     """Points that are known before the first trial: trial n is the n-th of them."""
 
     def __init__(self, point: Callable[[int], Params | None]) -> None:
@@ -285,54 +258,9 @@ def _factorial(study: Study) -> Callable[[int], Params | None]:
     return _again(study, [cell for block in blocks.values() for cell in block])
 
 
-def _qmc(study: Study) -> Callable[[int], Params | None]:
-    """Scrambled Sobol points (Owen 1998), a coordinate for every parameter, active or not."""
-    from scipy.stats.qmc import Sobol
-
-    coordinate = {each.name: index for index, each in enumerate(study.parameters())}
-    dimensions = max(1, len(coordinate))
-    size = 64
-
-    @functools.cache
-    def block(index: int) -> Any:
-        engine = Sobol(dimensions, rng=np.random.default_rng(study.search.seed))
-        if index:
-            engine.fast_forward(index * size)
-        return engine.random(size)
-
-    def point(number: int) -> Params:
-        at = block(number // size)[number % size]
-        chosen: Params = {}
-
-        def suggest(parameter: space.Parameter) -> space.Scalar:
-            chosen[parameter.name] = _quantile(parameter, float(at[coordinate[parameter.name]]))
-            return chosen[parameter.name]
-
-        space.resolve(study.template, suggest)
-        return chosen
-
-    return point
-
-
-def _quantile(parameter: space.Parameter, share: float) -> space.Scalar:
-    """The value below which `share` of a uniform (or log-uniform) parameter lies."""
-    listed = parameter.points()
-    if listed is not None and not getattr(parameter, "log", False):
-        return listed[min(int(share * len(listed)), len(listed) - 1)]
-    assert isinstance(parameter, space.Range)
-    low, high = parameter.low, parameter.high
-    if parameter.log:
-        half = 0.5 if parameter.integer else 0.0  # so that the ends have their full share
-        low, high = math.log(low - half), math.log(high + half)
-    value = low + share * (high - low)
-    value = math.exp(value) if parameter.log else value
-    value = round(value) if parameter.integer else value
-    return min(max(value, parameter.low), parameter.high)
-
-
 DESIGNS: Mapping[str, Callable[[Study], Callable[[int], Params | None]]] = {
     "grid": _grid,
     "factorial": _factorial,
-    "qmc": _qmc,
+    "qmc": sobol,
 }
 """Samplers whose points do not depend on results, by their name in a study file."""

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sweep.pruners import Ladder
 from sweep.queue import Queue
 from sweep.search import samplers
+from sweep.search.sampler import Params, Result
 from sweep.search.storage import RECORD, STATES, WANTED, Storage
 from sweep.search.trial import State, Trial
 from sweep.spec.point import read_point
@@ -40,6 +41,7 @@ class Search:
         # a function of its configuration, so the record will be the one that was lost.
         running = [each for each in past if each.state is TrialState.RUNNING]
         self._again = deque(self._trial(each.number, each.params) for each in running)
+        self._spent: list[int] = []
         self._started = {each.number for each in running}
         records = [each.user_attrs[RECORD] for each in past if each.state.is_finished()]
         ended = [each["state"] for each in records]
@@ -100,6 +102,8 @@ class Search:
         With `search.reproducible` one that every run of the study knows by then. None where a
         result depends on the clock.
         """
+        if trial.until is not None:  # its result depends on where it started, too
+            return None
         timed = any(each.name.endswith("_seconds") for each in self._study.objectives)
         timed |= any(each.metric.endswith("_seconds") for each in self._study.constraints)
         found = None if timed else self._complete.get(self._key(trial))
@@ -131,8 +135,11 @@ class Search:
             trial.wanted = wanted.name
         return trial
 
-    def _trial(self, number: int, params: samplers.Params) -> Trial:
-        return Trial(number, params, self._study.config(params))
+    def _trial(self, number: int, params: Params) -> Trial:
+        trial = Trial(number, params, self._study.config(params))
+        if segment := self._sampler.segment(number):
+            trial.parent, trial.until = segment
+        return trial
 
     def start(self, trial: Trial) -> None:
         """Puts a trial on record before anything is trained of it."""
@@ -141,6 +148,11 @@ class Search:
         if self._queue is not None and trial.wanted is not None:
             self._queue.drop(trial.wanted)
         self._running.add(trial.number)
+
+    def spent(self) -> list[int]:
+        """The trials from whose states none starts any more, each once."""
+        spent, self._spent = self._spent, []
+        return spent
 
     def report(self, trial: Trial) -> None:
         """Hears the value of a trial at a rung; with several objectives none is compared."""
@@ -161,8 +173,9 @@ class Search:
             if trial.number in values
         }
         scores = tuple(trial.scores) if complete else None
-        result = samplers.Result(STATES[trial.state], scores, reports, trial.excess)
+        result = Result(STATES[trial.state], scores, reports, trial.excess)
         self._sampler.tell(trial.number, result)
+        self._spent += self._sampler.spent(trial.number)
         self.counts[trial.state] += 1
         if complete:
             self.ladder.complete.add(trial.number)

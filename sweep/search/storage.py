@@ -35,6 +35,9 @@ RECORD = "sweep"
 WANTED = "sweep.wanted"
 """The user attribute of a trial that names the entry of the queue that it was made of."""
 
+PARENT = "sweep.parent"
+"""The user attribute of a trial that names the one from whose state it started."""
+
 CONSTRAINT = "constraints:"
 """How Optuna calls the system attribute of a constraint, before its name."""
 
@@ -115,7 +118,11 @@ class Storage:
             datetime_complete=None,
             params=dict(trial.params),
             distributions={name: distributions[name] for name in trial.params},
-            user_attrs={WANTED: trial.wanted} if trial.wanted else {},
+            user_attrs={
+                name: value
+                for name, value in ((WANTED, trial.wanted), (PARENT, trial.parent))
+                if value is not None
+            },
             system_attrs={},
             intermediate_values={},
         )

@@ -76,10 +76,12 @@ def after(state: State, event: Event) -> State:
 class Trial:
     """A trial as the loop sees it; `state` changes through `happens` alone.
 
-    `worker_seconds` is what its links took on workers, of those that came back to this driver;
+    `worker_seconds` is what its links took on workers, of those that came back to this driver, and
+    `timings` the seconds by what they went into; `host` is the machine of its last link;
     `values` are those of the leading objective, one a replicate, `others` the means of the other
     objectives; `excess` says how far the trial is beyond each constraint. `wanted` names the entry
-    of the queue that it was made of, `same_as` the trial whose result is its own as well.
+    of the queue that it was made of, `same_as` the trial whose result is its own as well, `parent`
+    the one from whose state it starts; `until` is where it ends if that is before the last epoch.
     """
 
     number: int
@@ -92,14 +94,19 @@ class Trial:
     losses: int = 0
     unsaved: float = 0.0
     worker_seconds: float = 0.0
+    submitted_at: float = 0.0
+    timings: dict[str, float] = field(default_factory=dict)
     values: list[float] = field(default_factory=list)
     others: list[float] = field(default_factory=list)
     excess: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, list[float]] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
+    host: str = ""
     diagnosis: Sequence[str] = ()
     wanted: str | None = None
     same_as: int | None = None
+    parent: int | None = None
+    until: int | None = None
 
     def happens(self, event: Event, reason: str | None = None) -> None:
         """Takes the step that an event causes, and keeps the reason of an ending.
@@ -110,6 +117,11 @@ class Trial:
         self.state = after(self.state, event)
         if self.state in ENDED:
             self.reason = reason
+
+    def spends(self, timings: Mapping[str, float]) -> None:
+        """Adds seconds to those that went into the same."""
+        for name, seconds in timings.items():
+            self.timings[name] = self.timings.get(name, 0.0) + seconds
 
     @property
     def ended(self) -> bool:

@@ -8,13 +8,27 @@ from sweep.spec import space
 from sweep.spec.corners import corners
 from sweep.spec.objectives import Constraint
 from trainer.config import Config, conflicts, elsewhere
-from trainer.rules import Problem, build, join
+from trainer.rules import Problem, build, join, named
 
 LISTED = ("grid", "factorial")
 """Samplers that list every combination of values."""
 
 DESIGNED = (*LISTED, "qmc")
 """Samplers whose points are known before the first trial."""
+
+MUTABLE = (
+    "model.dropout",
+    "training.learning_rate",
+    "training.l1",
+    "training.l2",
+    "training.max_norm",
+    "training.label_smoothing",
+    "training.clip_value",
+    "training.clip_norm",
+    "training.augment",
+    "training.optimizer.",  # its parameters, not itself
+)
+"""How the names of parameters begin that may change while a net trains."""
 
 MOST_POINTS = 100_000
 """The most points that a design may have."""
@@ -27,23 +41,32 @@ Tree = Mapping[str, Any]
 
 
 def contradictions(
-    tree: Tree, template: Tree, constraints: Sequence[Constraint], replicates: object
+    values: Tree, tree: Tree, template: Tree, constraints: Sequence[Constraint]
 ) -> list[Problem]:
     """Every mistake that lies between the fields of a study.
 
     Args:
-        tree: its values.
+        values: what its file says.
+        tree: the same with all defaults.
         template: those that its trials are trained by, with their distributions.
         constraints: its constraints.
-        replicates: what the file itself says about them, if anything.
     """
-    problems = _conflicts(template, tree["resources"]["gpu"])
+    if tree["trainer"] is None:
+        problems = _conflicts(template, tree["resources"]["gpu"])
+    else:
+        problems = _unmodelled(tree)
     problems += _unsearchable(tree, template) or _unrepeatable(tree, template)
     problems += _misjudged(tree, constraints)
-    problems += _miscounted(tree, replicates)
+    problems += _miscounted(tree, values)
+    problems += _unbred(tree, template, values)
     if tree["search"]["reproducible"]:
         problems += _timed(tree, constraints)
     return problems
+
+
+def mutates(name: str) -> bool:
+    """Whether a parameter may change while a net trains."""
+    return name.startswith(MUTABLE)
 
 
 def _conflicts(template: Tree, gpu: float) -> list[Problem]:
@@ -60,9 +83,17 @@ def _conflicts(template: Tree, gpu: float) -> list[Problem]:
     return list(found.values())
 
 
+def _unmodelled(tree: Tree) -> list[Problem]:
+    models = tree["record"]["models"]
+    if models == "none":
+        return []
+    rule = "must be none or left out with trainer: MLflow is given models of our nets alone"
+    return [Problem("record.models", rule, models)]
+
+
 def _unsearchable(tree: Tree, template: Tree) -> list[Problem]:
     """What the sampler can't do with this search space."""
-    sampler = tree["search"]["sampler"]
+    sampler = named(tree["search"]["sampler"])[0]
     needed = EXTRAS.get(sampler)
     if needed is not None and importlib.util.find_spec(needed) is None:
         rule = f"needs the package {needed}, which the extra `{sampler}` installs"
@@ -104,16 +135,51 @@ def _misjudged(tree: Tree, constraints: Sequence[Constraint]) -> Iterator[Proble
             path = join(join("objective", index), "metric")
             yield Problem(path, "is that of an earlier objective", metric)
     several, search = len(metrics) > 1, tree["search"]
-    if several and search["pruner"] != "none":
+    sampler, pruner = named(search["sampler"])[0], named(search["pruner"])[0]
+    if several and pruner != "none":
         rule = "must be none with several objectives: among them nobody is ahead"
-        yield Problem("search.pruner", rule, search["pruner"])
-    if search["sampler"] == "cmaes" and (several or constraints):
+        yield Problem("search.pruner", rule, pruner)
+    if sampler in ("cmaes", "pbt") and (several or constraints):
         what = "several objectives" if several else "constraints"
-        yield Problem("search.sampler", f"can't search with {what}; tpe and gp can", "cmaes")
+        yield Problem("search.sampler", f"can't search with {what}; tpe and gp can", sampler)
 
 
-def _miscounted(tree: Tree, replicates: object) -> Iterator[Problem]:
+def _unbred(tree: Tree, template: Tree, values: Tree) -> Iterator[Problem]:
+    """What can't be with population-based training."""
+    search = tree["search"]
+    sampler, given = named(search["sampler"])
+    if sampler != "pbt":
+        return
+    if tree["trainer"] is not None:
+        rule = "can't be pbt with trainer: which of its arguments may change is not known"
+        yield Problem("search.sampler", rule, sampler)
+        return
+    pruner = named(search["pruner"])[0]
+    if pruner != "none":
+        rule = "must be none with search.sampler: pbt, which lets the worst go on from the best"
+        yield Problem("search.pruner", rule, pruner)
+    whole = given["population"] * given["segments"]
+    trials = (values.get("search") or {}).get("trials", whole)
+    if trials != whole:
+        rule = f"must be population × segments ({whole}) or left out"
+        yield Problem("search.trials", rule, trials)
+    epochs = template["training"]["epochs"]
+    if not isinstance(epochs, int):
+        yield Problem("training.epochs", "can't be searched with search.sampler: pbt")
+    elif epochs < given["segments"]:
+        rule = f"must be at most training.epochs ({epochs})"
+        yield Problem("search.sampler.pbt.segments", rule, given["segments"])
+    if template["training"]["early_stopping"] is not None:
+        rule = "must be null with search.sampler: pbt, where a net's last value counts"
+        yield Problem("training.early_stopping", rule)
+    if not any(mutates(each.name) for each in space.parameters(template)):
+        rule = "needs a searched field that may change while a net trains, such as"
+        yield Problem("search.sampler", f"{rule} training.learning_rate or model.dropout", "pbt")
+
+
+def _miscounted(tree: Tree, values: Tree) -> Iterator[Problem]:
     gpu, folds = tree["resources"]["gpu"], tree["data"]["folds"]
+    replicates = values.get("replicates")
     if gpu > 1 and gpu != int(gpu):
         yield Problem("resources.gpu", "must be a whole number above 1", gpu)
     if folds is not None and replicates not in (None, folds):

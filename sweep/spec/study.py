@@ -14,6 +14,7 @@ from sweep.spec.contradictions import LISTED, contradictions
 from sweep.spec.corners import corners, first
 from sweep.spec.fields import (
     FIELDS,
+    OWN,
     Checkpoint,
     DataSource,
     Record,
@@ -22,6 +23,7 @@ from sweep.spec.fields import (
 )
 from sweep.spec.objectives import Constraint, Direction, Objective, read_constraints
 from sweep.spec.study_file import dump
+from trainer.config import Config
 from trainer.rules import (
     UNREAD,
     ConfigError,
@@ -31,6 +33,7 @@ from trainer.rules import (
     Setting,
     build,
     read_settings,
+    settings,
 )
 
 SEVERAL = {
@@ -47,13 +50,15 @@ class Study:
     """A checked study.
 
     `template` holds `model`, `training` and `data.preprocess` with their distributions; the
-    `preprocess` in `data` is that of the first configuration.
+    `preprocess` in `data` is that of the first configuration. `trainer` is `MODULE:CLASS` of the
+    user's own, None with nets of ours.
     """
 
     name: str
     question: str
     claims: tuple[Claim, ...]
     data: DataSource
+    trainer: str | None
     template: Mapping[str, Any]
     objectives: tuple[Objective, ...]
     constraints: tuple[Constraint, ...]
@@ -109,7 +114,10 @@ class Study:
 
     @property
     def _at_a_look(self) -> int:
-        if self.search.sampler.name not in LISTED:
+        sampler = self.search.sampler
+        if sampler.name == "pbt":
+            return int(sampler["population"] * sampler["segments"])
+        if sampler.name not in LISTED:
             return self.search.trials
         return min(self.search.trials, space.count(self.template))
 
@@ -145,9 +153,23 @@ class Study:
         plain: dict[str, Any] = space.resolve(self.template, lambda each: chosen[each.name])
         return plain
 
+    def flat(self, config: Mapping[str, Any]) -> dict[str, space.Scalar]:
+        """A plain configuration as one level: dotted paths to scalars."""
+        rules = {name: entry.rule for name, entry in _fields(self.values).items()}
+        parts = [space.flatten(rules[name], config[name], name) for name in ("model", "training")]
+        preprocess = settings(DataSource)["preprocess"].rule, config["data"]["preprocess"]
+        return parts[0] | parts[1] | space.flatten(*preprocess, "data.preprocess")
+
     def first_config(self) -> dict[str, Any]:
         """The plain configuration with every parameter at its first value."""
         return first(self.template)
+
+    def starts(self) -> list[str]:
+        """The models that its nets can start from, by name; none with a trainer of the user's."""
+        if self.trainer is not None:
+            return []
+        found = (build(Config, each).model.start_from for each in self.corners())
+        return list(dict.fromkeys(each.source for each in found if each is not None))
 
     def corners(self) -> Iterator[dict[str, Any]]:
         """Plain configurations in which every two extreme values of parameters meet once."""
@@ -171,8 +193,8 @@ def check(values: Mapping[str, Any]) -> Study:
     """
     problems: list[Problem] = []
     several = isinstance(values.get("objective"), list)
-    fields = FIELDS | (SEVERAL if several else {})
-    tree = read_settings(fields, _unpruned(values), "", problems, _searchable)
+    given = _unmodelled(_unpruned(values))
+    tree = read_settings(_fields(values), given, "", problems, _searchable)
     claims: tuple[Claim, ...] = ()
     constraints: tuple[Constraint, ...] = ()
     template: dict[str, Any] = {}
@@ -182,7 +204,7 @@ def check(values: Mapping[str, Any]) -> Study:
         parameters, metric = space.parameters(template), tree["objective"][0]["metric"]
         claims = read_claims(tree["claims"], parameters, metric, problems)
         constraints = read_constraints(tree["constraints"], problems)
-        problems += contradictions(tree, template, constraints, values.get("replicates"))
+        problems += contradictions(values, tree, template, constraints)
     if problems:
         raise ConfigError(problems)
     return Study(
@@ -190,6 +212,7 @@ def check(values: Mapping[str, Any]) -> Study:
         question=tree["question"],
         claims=claims,
         data=build(DataSource, tree["data"] | first(template)["data"]),
+        trainer=tree["trainer"],
         template=template,
         objectives=tuple(build(Objective, each) for each in tree["objective"]),
         constraints=constraints,
@@ -202,15 +225,32 @@ def check(values: Mapping[str, Any]) -> Study:
     )
 
 
+def _fields(values: Mapping[str, Any]) -> dict[str, Setting]:
+    """The fields that a study with these values has."""
+    several, own = isinstance(values.get("objective"), list), values.get("trainer") is not None
+    return FIELDS | (SEVERAL if several else {}) | (OWN if own else {})
+
+
+def _unmodelled(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, by default without models in MLflow where nothing there could predict."""
+    record = values.get("record")
+    if values.get("trainer") is None or not isinstance(record, dict | None):
+        return dict(values)
+    return {**values, "record": {"models": "none", **(record or {})}}
+
+
 def _unpruned(values: Mapping[str, Any]) -> dict[str, Any]:
     """The values, by default without a pruner where none can be.
 
-    Pruning would unbalance a factorial design, and among several objectives nobody is ahead.
+    Pruning would unbalance a factorial design, a population keeps its size, and among several
+    objectives nobody is ahead.
     """
     search, objective = values.get("search", {}), values.get("objective")
     if not isinstance(search, dict):
         return dict(values)
-    if search.get("sampler") == "factorial" or (isinstance(objective, list) and objective[1:]):
+    sampler = search.get("sampler")
+    bred = sampler == "pbt" or (isinstance(sampler, dict) and "pbt" in sampler)
+    if sampler == "factorial" or bred or (isinstance(objective, list) and objective[1:]):
         search = {"pruner": "none", **search}
     return {**values, "search": search}
 

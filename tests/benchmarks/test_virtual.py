@@ -12,6 +12,7 @@ from benchmarks.replay import Find, Method, Replay, ToldComplete, replayed
 from benchmarks.table import Table
 from sweep.scheduling.runner import Advanced, Link
 from sweep.search import samplers
+from sweep.search.sampler import Result
 from sweep.spec import space
 from sweep.spec.study import check
 
@@ -154,7 +155,7 @@ def test_how_a_pruned_trial_is_told(told_complete: bool) -> None:
     sampler = ToldComplete(inner) if told_complete else inner
     for number in range(2):
         sampler.ask(number)
-        sampler.tell(number, samplers.Result(TrialState.PRUNED, None, {1: 0.9, 3: 0.4}))
+        sampler.tell(number, Result(TrialState.PRUNED, None, {1: 0.9, 3: 0.4}))
     sampler.ask(2)
     first = inner._study.trials[0]
     if told_complete:

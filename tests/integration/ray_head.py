@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -48,14 +48,26 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def head(folder: Path) -> Iterator[Head]:
-    """Starts a head with two cores; ends it, by its processes' ids."""
+def head(
+    folder: Path,
+    *options: str,
+    port: int | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Head]:
+    """Starts a head with two cores; ends it, by its processes' ids.
+
+    Args:
+        options: more of `ray start`'s; of two that are the same it takes the later one.
+        port: of its store, if it must be known before.
+        environment: variables that the head gets besides.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     token = folder / "token"
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32), encoding="ascii")
     sockets = Path(tempfile.mkdtemp(prefix="ray"))  # they need a short path
-    port, jobs, *rest = free_ports(7)
+    free, jobs, *rest = free_ports(7)
+    port = port or free
     made = Head(f"http://127.0.0.1:{jobs}", f"127.0.0.1:{port}", token, folder, sockets)
     bin_ = Path(sys.executable).parent
     names = ("node-manager", "object-manager", "dashboard-agent-listen", "dashboard-agent-grpc")
@@ -64,11 +76,16 @@ def head(folder: Path) -> Iterator[Head]:
     command += ["--dashboard-host=127.0.0.1", f"--dashboard-port={jobs}", f"--port={port}"]
     command += [f"--{name}-port={rest.pop()}" for name in names]
     command += [f"--metrics-export-port={rest.pop()}", f"--temp-dir={sockets}"]
-    environment = made.environment(token) | {"HOME": str(folder)}
-    environment["PATH"] = f"{bin_}:{environment['PATH']}"
+    variables = made.environment(token) | {"HOME": str(folder)} | dict(environment or {})
+    variables["PATH"] = f"{bin_}:{variables['PATH']}"
     with (folder / "head.log").open("wb") as log:
         process = subprocess.Popen(
-            command, stdout=log, stderr=log, start_new_session=True, env=environment, cwd=folder
+            [*command, *options],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=variables,
+            cwd=folder,
         )
     try:
         deadline = time.monotonic() + 60

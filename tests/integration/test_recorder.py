@@ -12,7 +12,14 @@ import pytest
 
 from sweep.recording.outbox import Backlog
 from sweep.recording.projection import name_of
-from sweep.recording.records import Epochs, SweepEnded, SweepStarted, TrialEnded, TrialStarted
+from sweep.recording.records import (
+    Epochs,
+    Scalar,
+    SweepEnded,
+    SweepStarted,
+    TrialEnded,
+    TrialStarted,
+)
 from tests.integration.mlflow_server import empty_store
 from tests.integration.recorded import CONFIG, EPOCHS, T0, Found, Place, ignore, wait_for
 
@@ -168,22 +175,42 @@ def test_what_mlflow_refuses_is_set_aside_and_the_rest_goes_on(place: Place) -> 
 
 
 def test_odd_names_and_values_arrive_by_the_rule(place: Place) -> None:
-    params = {"a?b": "x" * 10_000, "ü ber/x": None, "big": 10**400, "empty": ""}
+    odd = "a/b c ü €\0\ud800"
+    params: dict[str, Scalar] = {
+        "a?b": "x" * 10_000,
+        "ü ber/x": None,
+        "big": 10**400,
+        "empty": "",
+        "odd": odd,
+    }
+    params |= {"nan": float("nan"), "below": float("-inf"), "\ud800": 1}
+    place.outbox.add(SweepStarted(odd * 1000, "name: digits\n", T0, {"ta/g ü": odd}))
     place.outbox.add(TrialStarted(0, "#0 ünïcode 'quoted' " + "x" * 300, params, "", T0))
-    values = {"loss": np.array([[np.nan], [np.inf], [1.0]]), "bad*name": np.ones((3, 1))}
+    values = {"loss": np.array([[np.nan], [np.inf], [-np.inf]]), "bad*name": np.ones((3, 1))}
     place.outbox.add(Epochs(0, 1, values, T0))
-    place.outbox.add(TrialEnded(0, "pruned", 3, T0, "diverged " * 2000, error=None))
+    end = TrialEnded(0, "pruned", 3, T0, "diverged " * 2000, np.nan, [np.nan, 1.0], error=odd)
+    place.outbox.add(end)
     place.send_all()
     assert place.outbox.refused() == []
     found = Found(place.uri)
     run = found.trials[0]
-    assert sorted(run.data.params) == [name_of("a?b"), "big", "empty", "ü ber/x"]
+    assert set(run.data.params) == {name_of(name) for name in params}
+    assert {"big", "empty", "ü ber/x"} < set(run.data.params)
     assert run.data.params[name_of("a?b")].endswith("x… (10000 characters)")
     assert run.data.params["big"] == str(10**400)
     assert run.data.params["ü ber/x"] == "null"
     loss = [value for _, value in found.points(run, "loss")]
     assert np.isnan(loss[0])
-    assert loss[1] == np.finfo(float).max
+    assert loss[1:] == [np.finfo(float).max, -np.finfo(float).max]
+    assert np.isnan(run.data.metrics["value"])
+    assert "value_sd" not in run.data.metrics
+    shown = "a/b c ü €??"
+    assert (run.data.params["odd"], run.data.params["nan"]) == (shown, "nan")
+    assert run.data.params["below"] == "-inf"
+    assert found.artifacts(run)["error.txt"].decode() == "a/b c ü €\0?"
+    tags = found.parents[0].data.tags
+    assert tags["ta/g ü"] == shown
+    assert tags["mlflow.note.content"].endswith("… (11000 characters)")
     assert len([name for name in run.data.metrics if name.startswith("bad_name-")]) == 1
 
 

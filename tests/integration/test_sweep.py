@@ -1,8 +1,11 @@
 """A whole sweep on real parts: Ray, Optuna, MLflow, and the data that ship with scikit-learn."""
 
+import hashlib
 import json
+import platform
 import signal
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import mlflow
@@ -16,10 +19,11 @@ from sweep.search.storage import Storage
 from sweep.spec.study import check
 from sweep.spec.study_file import load, override
 from sweep.workspace import Workspace
-from tests.integration.conftest import SMOKE, Sweep, eventually
+from tests.integration.conftest import ROOT, SMOKE, Sweep, eventually
 from trainer import checkpoint
 
 METRICS = {"train_loss", "train_accuracy", "val_loss", "val_accuracy"}
+TIMINGS = ("training", "validation", "handover", "waiting")
 
 
 def test_show_has_every_trial_and_the_winner(finished: Sweep) -> None:
@@ -67,13 +71,45 @@ def test_mlflow_has_every_trial(finished: Sweep) -> None:
         assert tags["sweep.diagnosis"]
         assert tags["mlflow.note.content"].endswith(f"Diagnosis: {tags['sweep.diagnosis']}")
         more = {"val_accuracy_sd", "learning_rate", "epoch_seconds", "health/gradient_norm_1"}
-        for metric in METRICS | more:
+        for metric in METRICS | more | {"validation_seconds"}:
             steps = [each.step for each in client.get_metric_history(child.info.run_id, metric)]
             assert steps == [1, 2, 3], metric
         last = client.get_metric_history(child.info.run_id, "val_accuracy")[-1]
         assert last.value == pytest.approx(trial["value"])
         artifacts = {each.path for each in client.list_artifacts(child.info.run_id)}
         assert {"config.yaml", "learning_curve.png", "weights.npz"} <= artifacts
+
+
+def test_mlflow_says_where_the_time_went(finished: Sweep) -> None:
+    """And where the trial ran. Waiting is the longest by far for some of so short trials."""
+    client = MlflowClient(f"sqlite:///{finished.workspace / 'mlflow.db'}")
+    for run in finished.runs("smoke")[1:]:
+        spent = {name: run.data.metrics[f"seconds_{name}"] for name in TIMINGS}
+        assert min(spent.values()) > 0
+        epochs, validation = (
+            2 * sum(each.value for each in client.get_metric_history(run.info.run_id, name))
+            for name in ("epoch_seconds", "validation_seconds")
+        )
+        assert spent["validation"] == pytest.approx(validation)
+        assert spent["training"] == pytest.approx(epochs - validation)
+        assert sum(spent.values()) < (run.info.end_time - run.info.start_time) / 1000 + 0.1
+        assert run.data.tags["sweep.worker"] == platform.node()
+        assert run.data.tags["sweep.device"].startswith("cpu (")
+
+
+def test_mlflow_says_what_a_sweep_was_made_of(finished: Sweep) -> None:
+    """Of its parent run: the machine, the versions, the commit, checksums of study and data."""
+    parent = finished.runs("smoke")[0]
+    tags = parent.data.tags
+    assert tags["sweep.host"] == platform.node()
+    assert tags["sweep.version.ray"] == version("ray")
+    if (ROOT / ".git").exists():
+        assert len(tags["mlflow.source.git.commit"]) == 40
+    text = (finished.workspace / "smoke" / "study.yaml").read_bytes()
+    assert tags["sweep.checksum.study"] == hashlib.sha256(text).hexdigest()
+    (data,) = parent.inputs.dataset_inputs
+    assert data.dataset.name == "digits"
+    assert tags["sweep.checksum.data"] == data.dataset.digest == Datasets(check(load(SMOKE))).digest
 
 
 def test_weights_in_mlflow_are_the_model(finished: Sweep) -> None:

@@ -104,6 +104,22 @@ def test_frozen_layers_see_features_as_they_learnt_them(tmp_path: Path, freeze: 
         datasets("standardize")
 
 
+def test_images_are_resized_to_those_of_the_source(tmp_path: Path) -> None:
+    file = tmp_path / "a.npz"
+    arrays = {"0.weight": np.ones((1, 120, 5)), "0.bias": np.ones((1, 5))}
+    checkpoint.save(file, arrays | {"1.weight": np.ones((1, 5, 10))}, {})
+
+    def datasets(resize: dict[str, int] | None) -> Datasets:
+        model = {"hidden": [5], "start_from": {"source": str(file), "freeze": 1}}
+        data = {"source": "digits", "resize": resize}
+        return Datasets(check({"name": "a", "question": "b?", "data": data, "model": model}))
+
+    found = datasets({"height": 10, "width": 12})
+    assert found.data({"data": {"preprocess": "minmax"}}).folds[0].x_train.shape[1] == 120
+    with pytest.raises(ConfigError, match=r"must have 0.weight of shape \(64, 5\)"):
+        datasets(None)
+
+
 def test_weights_from_pytorch_can_be_a_source(tmp_path: Path) -> None:
     config = rules.check(Config, {"model": {"hidden": [3]}})
     given = np.random.default_rng(0).standard_normal((3, 4))

@@ -49,6 +49,8 @@ class FakeSearch:
         self.counts = dict.fromkeys(State, 0)
         self.trials: list[Trial] = []
         self.twins: dict[int, int] = {}
+        self.segments: dict[int, tuple[int | None, int]] = {}
+        self._spent: list[int] = []
 
     @property
     def wanted(self) -> int:
@@ -61,12 +63,16 @@ class FakeSearch:
 
     def ask(self) -> Trial | None:
         number = self.upcoming
-        if number == self._points:
+        parent, until = self.segments.get(number, (None, None))
+        waits = parent is not None and not self.trials[parent].ended
+        if number == self._points or waits:
             return None
         self.upcoming += 1
         self._calls.append(("ask", number))
-        self.trials.append(Trial(number, {}, {"training": {"epochs": EPOCHS}}))
-        return self.trials[-1]
+        trial = Trial(number, {}, {"training": {"epochs": EPOCHS}})
+        trial.parent, trial.until = parent, until
+        self.trials.append(trial)
+        return trial
 
     def twin(self, trial: Trial) -> Trial | None:
         return self.trials[self.twins[trial.number]] if trial.number in self.twins else None
@@ -79,7 +85,13 @@ class FakeSearch:
         self._calls.append(("report", trial.number))
         self.ladder.record(trial.number, trial.epoch, trial.value)
 
+    def spent(self) -> list[int]:
+        spent, self._spent = self._spent, []
+        return spent
+
     def end(self, trial: Trial) -> None:
+        if trial.until is None:
+            self._spent.append(trial.number)
         self._calls.append(("end", trial.number))
         self.counts[trial.state] += 1
         if trial.state is State.COMPLETE:

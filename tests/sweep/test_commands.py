@@ -61,6 +61,17 @@ def test_check_prints_the_search_space(call: Call) -> None:
     assert call("check", DIGITS).exit_code == 0
 
 
+def test_check_estimates_the_record(call: Call) -> None:
+    sizes = json.loads(call("check", DIGITS, "--json").stdout)["record"]
+    assert sizes.pop("total") == sum(sizes.values())
+    assert (
+        "its record in MLflow and in the workspace will take about" in call("check", DIGITS).stdout
+    )
+    absent = ("--set", "data.source=npz:absent.npz")
+    assert json.loads(call("check", DIGITS, *absent, "--json").stdout)["record"] is None
+    assert "can't be estimated: data.source: " in call("check", DIGITS, *absent).stdout
+
+
 @pytest.mark.parametrize(
     "file", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda file: file.stem
 )

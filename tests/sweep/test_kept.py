@@ -1,12 +1,15 @@
 """The files of the best trials, whatever the order in which they end."""
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from sweep.recording.kept import Kept
+from sweep.recording.kept import Kept, count
+from sweep.spec.study import Study
 from trainer import checkpoint
 
 VALUES = {0: 0.5, 1: 0.9, 2: 0.7, 3: 0.9, 4: 0.1}
@@ -51,3 +54,18 @@ def test_nothing_is_kept_where_nothing_is_asked_for(tmp_path: Path) -> None:
     kept = Kept(tmp_path / "kept", 0, maximize=True)
     assert not kept.wants(0, 0.5)
     assert kept.numbers() == []
+
+
+@pytest.mark.parametrize(
+    ("record", "kept"),
+    [
+        ({}, 5),
+        ({"weights": "none"}, 0),
+        ({"weights": "none", "models": "all"}, 5),
+        ({"weights": {"best-k": {"k": 2}}}, 2),
+        ({"weights": {"best-k": {"k": 2}}, "models": {"best-k": {"k": 3}}}, 3),
+        ({"weights": "all", "models": {"best-k": {"k": 9}}}, 9),
+    ],
+)
+def test_how_many_are_kept(make_study: Callable[..., Study], record: Any, kept: int) -> None:
+    assert count(make_study(record=record).record) == kept

@@ -42,6 +42,24 @@ def test_the_calls_about_a_trial_come_in_order() -> None:
     assert sweep.search.trials[0].epoch == EPOCHS
 
 
+def test_where_the_seconds_of_a_trial_went_is_added_up() -> None:
+    """Of links that work for one of their five seconds; the second trial waits for the first."""
+    sweep = Sweep(trials=2, slots=1, pruner=Asha(3, 3), seconds=lambda link: 5.0).run()
+    worked = {"training": 0.0, "validation": 0.0, "handover": 2.0}
+    first, second = (trial.timings for trial in sweep.search.trials)
+    assert first == worked | {"waiting": 4.0 + 9.0}  # the other trial's link came between
+    assert second == worked | {"waiting": 9.0 + 9.0}
+
+
+def test_training_and_validation_are_told_apart() -> None:
+    link = advanced(Link(7, {"training": {"epochs": EPOCHS}}, 9, 0, 2))
+    seconds = {"epoch_seconds": [[0.2, 0.3], [0.2, np.nan]], "validation_seconds": [[0.1, 0.1]] * 2}
+    link = replace(link, history={name: np.array(each) for name, each in seconds.items()})
+    assert link.timings(1.5) == pytest.approx(
+        {"training": 0.3, "validation": 0.4, "handover": 0.3, "waiting": 0.5}
+    )
+
+
 def test_nothing_is_asked_for_when_nothing_is_wanted() -> None:
     sweep = Sweep(trials=3)
     sweep.search.counts[State.PRUNED] = 3

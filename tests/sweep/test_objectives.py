@@ -18,7 +18,8 @@ from sweep.answers.results import Results, TrialResult
 from sweep.answers.summary import figure
 from sweep.datasets import Datasets
 from sweep.scheduling.runner import Link, Outcome
-from sweep.search.samplers import Result, make
+from sweep.search.sampler import Result
+from sweep.search.samplers import make
 from sweep.search.search import Search
 from sweep.search.storage import Storage
 from sweep.search.trial import Event, State
@@ -253,6 +254,7 @@ def result(number: int, scores: Sequence[float], violated: Sequence[str] = ()) -
         "metrics": {},
         "environment": {},
         "diagnosis": [],
+        "parent": None,
     }
     return TrialResult(
         number=number,

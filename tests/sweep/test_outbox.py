@@ -17,6 +17,7 @@ from sweep.recording.outbox import Backlog, Outbox, Run
 from sweep.recording.records import (
     Epochs,
     LearningCurve,
+    Model,
     Record,
     SweepEnded,
     SweepStarted,
@@ -227,6 +228,11 @@ def test_the_weights_that_have_been_sent(outbox: Outbox) -> None:
         outbox.add(replace(end(trial), weights=None if trial == 1 else f"weights/{trial}.npz"))
     outbox.sent(outbox.pending(2))
     assert outbox.weights_sent() == ["weights/0.npz"]
+    for trial in (1, 2):
+        outbox.add(Model(trial, f"models/{trial}.npz", 9))
+    outbox.sent(outbox.pending(1, late=True))
+    assert outbox.weights_sent() == ["weights/0.npz", "models/1.npz"]
+    assert outbox.trials_with(Model) == {1, 2}
 
 
 WRITER = """

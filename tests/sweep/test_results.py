@@ -95,6 +95,7 @@ def test_the_trials_of_a_study(written: Written) -> None:
         "metrics": {},
         "environment": {},
         "diagnosis": [],
+        "parent": None,
         "violated": [],
     }
     assert [each["number"] for each in found] == list(range(7))

@@ -11,7 +11,8 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweep.search import samplers
-from sweep.search.samplers import OptunaSampler, Params, Result, Sampler, distribution, make
+from sweep.search.sampler import Params, Result, Sampler
+from sweep.search.samplers import OptunaSampler, distribution, make
 from sweep.spec import space
 from sweep.spec.study import Study, check
 from trainer.config import Config

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from sweep.search.samplers import OptunaSampler, Params
+from sweep.search.sampler import Params
+from sweep.search.samplers import OptunaSampler
 from sweep.search.search import Search
 from sweep.search.storage import Storage
 from sweep.search.trial import Event, State, Trial

@@ -6,6 +6,8 @@ import pytest
 
 from trainer.config import Config
 from trainer.initialisers import INITIALISERS, Fan
+from trainer.layers import applied
+from trainer.network import network
 from trainer.rules import check
 
 IN, OUT = 400, 200
@@ -64,3 +66,40 @@ def test_orthogonal(inputs: int, outputs: int) -> None:
     weights = drawn("orthogonal", "relu", inputs, outputs)
     product = weights.T @ weights if inputs >= outputs else weights @ weights.T
     np.testing.assert_allclose(product, np.eye(min(inputs, outputs)), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "activation", "share"),
+    [
+        ("he_normal", "relu", 1.0),
+        ("he_uniform", "relu", 1.0),
+        ("he_normal", {"leaky_relu": {"alpha": 0.5}}, 1.0),
+        ("he_uniform", {"prelu": {"initial": 0.25}}, 1.0),
+        ("book_uniform", "relu", 1.0),
+        ("lecun_normal", "selu", 1.0),
+        ("lecun_uniform", "identity", 1.0),
+        ("xavier_normal", "identity", 1.0),
+        ("xavier_uniform", "identity", 1.0),
+        ("orthogonal", "identity", 1.0),
+        ("book_normal", "identity", 1.0),
+        ("xavier_normal", "relu", 0.5),
+        ({"orthogonal": {"gain": 2.0}}, "identity", 4.0),
+        ("normal", "relu", 0.01**2 * 256 / 2),
+        ({"normal": {"sigma": 1.0}}, "relu", 256 / 2),
+    ],
+    ids=str,
+)
+def test_variance_of_a_signal_through_ten_layers(
+    scheme: Any, activation: Any, share: float
+) -> None:
+    """What a layer makes of the mean square of its input, in the mean over layers 2 to 10."""
+    model = check(
+        Config, {"model": {"hidden": [256] * 10, "init": scheme, "activation": activation}}
+    ).model
+    net = network(model, inputs=256, classes=2)
+    generator = np.random.default_rng(1)
+    arrays = {name: start.draw(generator)[None] for name, start in net.learned.items()}
+    x = generator.standard_normal((100, 256))
+    first, last = (applied(net.layers[:parts], arrays, x, 100) for parts in (2, 20))
+    found = np.square(last).mean() / np.square(first).mean()
+    assert found ** (1 / 9) == pytest.approx(share, rel=0.1)

@@ -110,7 +110,7 @@ def test_running_statistics_follow_the_batches() -> None:
 def test_history(data: Data) -> None:
     progress = train(config(), data, None, 4, seed=0, replicates=2)
     rest = {name for name in progress.history if not name.startswith("health/")}
-    assert rest == {*METRICS, "learning_rate", "epoch_seconds"}
+    assert rest == {*METRICS, "learning_rate", "epoch_seconds", "validation_seconds"}
     assert {values.shape for values in progress.history.values()} == {(4, 2)}
     assert (progress.history["learning_rate"] == 0.01).all()
     assert not progress.finished
