@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from trainer.health import Health, settled
 from trainer.network import Network, above, images
 from trainer.optimisers import OPTIMISERS
 from trainer.prediction import Evaluation, stacked
+from trainer.protocol import Progress
 from trainer.reestimation import Reestimation
 from trainer.rules import ConfigError, Problem
 from trainer.schedules import factors, follow
@@ -30,31 +30,6 @@ CACHE = 4 << 20
 Measured on processors with 1 MiB of second-level cache a core: at 0.3 MiB a replicate sixteen
 together are still the cheapest, at 0.8 MiB three to six, at 1.7 MiB two to four, at 3.7 MiB one.
 """
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a trial stands.
-
-    Attributes:
-        state: what to go on from.
-        epoch: epochs completed.
-        history: (E, R) for each epoch of this call: the four metrics, `learning_rate` (of the
-            epoch's last step), `epoch_seconds`, the `validation_seconds` among them and, but on a
-            GPU, the figures of `health.Health`; NaN for replicates that have stopped.
-        metrics: (R,) each: the trial's values if it ended here. Under early stopping those of each
-            replicate's best epoch. Also `parameters`, `epoch_seconds` and `predict_seconds` (the
-            time to predict the validation rows once).
-        diverged: the epoch at which a replicate's loss became NaN or infinite.
-        finished: whether there is nothing left to train.
-    """
-
-    state: State
-    epoch: int
-    history: dict[str, Array]
-    metrics: dict[str, Array]
-    diverged: int | None
-    finished: bool
 
 
 def train(

@@ -7,8 +7,7 @@ from pathlib import Path
 from sweep.spec.contradictions import EXTRAS
 from sweep.spec.study import Study, check
 from sweep.spec.study_file import load
-from trainer.config import Config
-from trainer.rules import ConfigError, build
+from trainer.rules import ConfigError
 
 STUDIES = Path(__file__).parents[2] / "studies"
 """Where they are."""
@@ -77,8 +76,9 @@ def _entry(file: Path) -> Entry:
 def _needs(study: Study) -> Iterator[str]:
     if study.data.source != "digits":
         yield f"data.source ({study.data.source})"
-    sources = (build(Config, each).model.start_from for each in study.corners())
-    for name in dict.fromkeys(each.source for each in sources if each is not None):
+    if study.trainer is not None:
+        yield f"--allow-code {study.trainer.partition(':')[0]}"
+    for name in study.starts():
         yield f"the model {name}"
     if study.search.sampler.name in EXTRAS:
         yield f"the extra {study.search.sampler.name}"

@@ -12,6 +12,7 @@ from trainer.preprocessing import PREPROCESSING
 from trainer.rules import (
     REQUIRED,
     Anything,
+    Arguments,
     Choice,
     Flag,
     Integer,
@@ -193,6 +194,17 @@ class Record:
     )
 
 
+TRAINER = r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*"
+"""A module and a name in it, as `trainer` takes them."""
+
+
+@section
+class Budget:
+    """What the trainer of a user's own is told about training (`training`)."""
+
+    epochs: int = setting(27, Integer(1, 1_000_000), "passes over the training data")
+
+
 FIELDS: dict[str, Setting] = {
     "name": Setting(
         REQUIRED,
@@ -205,6 +217,11 @@ FIELDS: dict[str, Setting] = {
     ),
     "question": Setting("", Text(r"(?s).*"), "what the study asks, in words"),
     "data": Setting({}, Section(DataSource), "the data"),
+    "trainer": Setting(
+        None,
+        Optional(Text(TRAINER, "MODULE:CLASS")),
+        "a class of the user's own that trains, in place of the nets here",
+    ),
     "model": Setting({}, settings(Config)["model"].rule, "the net"),
     "training": Setting({}, settings(Config)["training"].rule, "how it is trained"),
     "objective": Setting({}, Section(Objective), "what a trial is judged by, or a list of such"),
@@ -217,3 +234,9 @@ FIELDS: dict[str, Setting] = {
     "record": Setting({}, Section(Record), "what is kept of a trial"),
 }
 """The fields of a study file."""
+
+OWN: dict[str, Setting] = {
+    "model": Setting({}, Arguments(), "the arguments of the trainer's class"),
+    "training": Setting({}, Section(Budget), "how long it is trained"),
+}
+"""Those that are others with a trainer of the user's own."""
