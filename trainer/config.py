@@ -155,6 +155,11 @@ class Training:
 
     epochs: int = setting(27, Integer(1, 1_000_000), "passes over the training data")
     batch_size: int = setting(64, Integer(1), "rows in a mini-batch")
+    per_class: int | None = setting(
+        None,
+        Optional(Integer(1)),
+        "labelled rows of each class to train on, other ones in each replicate; by default all",
+    )
     optimizer: Technique = setting(
         "adam",
         Choice({name: entry.parameters for name, entry in OPTIMISERS.items()}),

@@ -17,10 +17,11 @@ from trainer.device import Device, DeviceError, opened
 from trainer.dropout import KINDS
 from trainer.gemm import Gemm, layout
 from trainer.optimisers import OPTIMISERS
+from trainer.protocol import Progress
 from trainer.resident import GAMMA, Resident
 from trainer.state import METRICS
 from trainer.streams import Purpose
-from trainer.training import Progress, train
+from trainer.training import train
 
 TRAINING: list[dict[str, Any]] = [
     *({"optimizer": name} for name in OPTIMISERS),
