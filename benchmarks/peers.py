@@ -80,14 +80,14 @@ def _metrics(outcome: Any) -> list[Any]:
 def _write(folder: Path, params: trials.Params, state: Any) -> None:
     import yaml
 
-    from sweep import model
     from trainer.config import Config
     from trainer.rules import build
+    from trainer.state import weights
 
     config = trials.study().config(params)
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    weights = model.arrays(build(Config, config), state, ())
-    np.savez(folder / "weights.npz", allow_pickle=False, **weights)
+    arrays = weights(build(Config, config), state)
+    np.savez(folder / "weights.npz", allow_pickle=False, **arrays)
 
 
 def ray_tune(count: int, recorded: bool) -> dict[str, Any]:

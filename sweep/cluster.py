@@ -142,11 +142,16 @@ class Cluster:
 
 
 def travels(study: Study) -> None:
-    """Checks that a study's data can be read on the head.
+    """Checks that the head has all that a study names.
 
     Raises:
-        ConfigError: they are a file beside the user, or code of the user's.
+        ConfigError: its data are a file beside the user, or it names code of the user's.
     """
+    if study.trainer is not None:
+        rule = (
+            "does not travel to a cluster's head: it is code of one's own; join with run --address"
+        )
+        raise ConfigError([Problem("trainer", rule, study.trainer)])
     source = str(study.data.source)
     kind, _, place = source.partition(":")
     if kind not in SOURCES:

@@ -1,7 +1,10 @@
-"""The data of a study: loaded and split once, preprocessed as each trial asks, each way once."""
+"""The data of a study: loaded and split once, preprocessed as each trial asks, each way once.
+
+What its trials are trained by comes with them, since it must go with the data.
+"""
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -9,16 +12,17 @@ from typing import Any
 import numpy as np
 
 from sweep import zoo
+from sweep.nets import Nets
+from sweep.own import Own
+from sweep.scheduling.runner import Maker
 from sweep.spec.study import Study
 from sweep.spec.study_file import compact
-from trainer.config import Config
+from sweep.trainers import Trainers
 from trainer.data import Data, Splits, pictured, split
-from trainer.dataset import DataError
-from trainer.network import Layout, network
+from trainer.dataset import DataError, Dataset, only
 from trainer.resizing import Size
-from trainer.rules import ConfigError, Problem, Technique, build, named
+from trainer.rules import ConfigError, Problem, Technique, named
 from trainer.sources import load
-from trainer.training import misfits
 
 KEPT = 8
 """How many ways of preprocessing are kept at a time."""
@@ -30,29 +34,30 @@ class Datasets:
     Args:
         study: the study.
         tracking_uri: the MLflow store in which models to start from are looked up.
-        allow_code: the modules that its `data.source` may import.
+        allow_code: the modules that its `data.source` and its `trainer` may import.
 
     Attributes:
+        trainers: who trains on them.
         sources: a digest of each model that the search space can start from, by name.
 
     Raises:
-        ConfigError: the source is absent or of no use, or what is searched does not go with it.
+        ConfigError: the source is absent or of no use, or what is searched does not go with it;
+            likewise the trainer.
     """
 
     def __init__(
         self, study: Study, tracking_uri: str = "", allow_code: Collection[str] = ()
     ) -> None:
         self._study = study
-        named_models = {
-            config.model.start_from.source
-            for config in (build(Config, each) for each in study.corners())
-            if config.model.start_from is not None
-        }
-        self._models = {name: zoo.load(name, tracking_uri) for name in sorted(named_models)}
-        self.sources = {name: zoo.digest(each.weights) for name, each in self._models.items()}
+        self.trainers: Trainers = (
+            Own(study, allow_code) if study.trainer else Nets(study, tracking_uri)
+        )
+        self.sources = {name: zoo.digest(each) for name, each in self.trainers.sources.items()}
         self._splits = lru_cache(maxsize=KEPT)(self._split)
         try:
             self._dataset = load(study.data.source, allow_code)
+            if study.data.classes is not None:
+                self._dataset = _chosen(self._dataset, study.data.classes)
             self.splits(study.first_config())
         except DataError as error:
             raise ConfigError([Problem("data.source", str(error))]) from None
@@ -66,22 +71,14 @@ class Datasets:
         for plain in self._study.corners():
             preprocess = Technique(*named(plain["data"]["preprocess"]))
             image = pictured(self._dataset, preprocess, self._size)
-            config = build(Config, plain)
-            problems = misfits(config, replace(data, image=image))
-            problems += self._unlike(config, preprocess)
+            problems = self.trainers.problems(plain, replace(data, image=image))
             found |= {str(problem): problem for problem in problems}
         return list(found.values())
 
-    def _unlike(self, config: Config, preprocess: Technique) -> list[Problem]:
-        """Whether frozen layers would see features preprocessed in another way than they learnt."""
-        start = config.model.start_from
-        if start is None or not start.freeze:
-            return []
-        known = self._models[start.source].preprocess
-        if known is None or Technique(*named(known)) == preprocess:
-            return []
-        rule = f"must be {compact(known)} as for {start.source}, whose layers are frozen"
-        return [Problem("data.preprocess", rule, preprocess.name)]
+    @property
+    def maker(self) -> Maker:
+        """What makes the trainers of links."""
+        return self.trainers.maker
 
     @property
     def _size(self) -> Size | None:
@@ -115,17 +112,9 @@ class Datasets:
         """The training and validation rows for a configuration."""
         return self.splits(config).data
 
-    def parameters(self, config: Mapping[str, Any]) -> int:
-        """How many parameters a configuration has for these data, frozen ones among them."""
-        plain, data = build(Config, config), self.data(config)
-        net = network(
-            plain.model,
-            inputs=data.folds[0].x_train.shape[1],
-            classes=data.classes,
-            binary=plain.training.binary,
-            image=data.image,
-        )
-        return Layout(net.learned).size
+    def parameters(self, config: Mapping[str, Any]) -> int | None:
+        """How many parameters a configuration has for these data, if that is known untrained."""
+        return self.trainers.parameters(config, self.data(config))
 
     def splits(self, config: Mapping[str, Any]) -> Splits:
         """All rows for a configuration, and how they were preprocessed."""
@@ -143,5 +132,11 @@ class Datasets:
             seed=self._study.search.seed,
             size=self._size,
         )
-        sources = {name: each.weights for name, each in self._models.items()}
-        return replace(made, data=replace(made.data, sources=sources))
+        return replace(made, data=replace(made.data, sources=self.trainers.sources))
+
+
+def _chosen(dataset: Dataset, classes: Sequence[Any]) -> Dataset:
+    try:
+        return only(dataset, [str(each) for each in classes])
+    except DataError as error:
+        raise ConfigError([Problem("data.classes", str(error))]) from None

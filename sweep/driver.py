@@ -65,7 +65,7 @@ def run(
         trials: overrides `search.trials`.
         timeout: overrides `search.timeout`.
         address: a Ray cluster; by default `$RAY_ADDRESS`, else this machine.
-        allow_code: the modules that `data.source` may import and run.
+        allow_code: the modules that `data.source` and `trainer` may import and run.
         folder: the workspace (see `sweep.workspace.workspace`).
         quiet: shows no progress.
         runner: who trains the links; `sweep.scheduling.runner.LocalRunner` does it without Ray.
@@ -165,6 +165,8 @@ def _extended(study: Study, trials: str) -> Study:
 def _announce(study: Study, place: Workspace, datasets: Datasets) -> None:
     """Says how much disk the study will take, and warns if there is less."""
     expected = size(study, datasets)
+    if expected is None:
+        return
     print(f"its record will take {expected}", file=sys.stderr)
     free = shutil.disk_usage(place.path).free
     if free < expected.total:

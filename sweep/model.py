@@ -1,26 +1,24 @@
-"""A trained model as one set of arrays: its weights, and the preprocessing of its features."""
+"""A trained model as one set of arrays: what predicts, and the preprocessing of its features."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from trainer.arrays import Array
-from trainer.config import Config
 from trainer.preprocessing import Fitted
-from trainer.state import State, weights
 
 PREPROCESSING = "preprocessing."
 """Before the names of the preprocessing arrays, by fold: `preprocessing.0.shift`."""
 
 
-def arrays(config: Config, state: State, preprocessing: Sequence[Fitted]) -> dict[str, Array]:
-    """The weights (R, …) of a trained state by name, and the preprocessing of each fold."""
+def arrays(learnt: Mapping[str, Array], preprocessing: Sequence[Fitted]) -> dict[str, Array]:
+    """What was learnt, by name, and the preprocessing of each fold."""
     fitted = {
         f"{PREPROCESSING}{fold}.{name}": array
         for fold, parts in enumerate(preprocessing)
         for name, array in parts.items()
     }
-    return weights(config, state) | fitted
+    return {**learnt, **fitted}
 
 
 def best_replicate(values: Sequence[float], *, maximize: bool) -> int:
@@ -29,5 +27,5 @@ def best_replicate(values: Sequence[float], *, maximize: bool) -> int:
 
 
 def weights_of(model: Mapping[str, Array]) -> dict[str, Array]:
-    """The weights alone."""
+    """What was learnt alone."""
     return {name: array for name, array in model.items() if not name.startswith(PREPROCESSING)}

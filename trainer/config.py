@@ -7,6 +7,7 @@ from trainer.augmentation import Augment
 from trainer.convolution import CNN
 from trainer.dropout import KINDS
 from trainer.initialisers import INITIALISERS
+from trainer.losses import LOSSES
 from trainer.optimisers import OPTIMISERS
 from trainer.pretraining import PRETRAINING
 from trainer.rules import (
@@ -154,6 +155,11 @@ class Training:
 
     epochs: int = setting(27, Integer(1, 1_000_000), "passes over the training data")
     batch_size: int = setting(64, Integer(1), "rows in a mini-batch")
+    per_class: int | None = setting(
+        None,
+        Optional(Integer(1)),
+        "labelled rows of each class to train on, other ones in each replicate; by default all",
+    )
     optimizer: Technique = setting(
         "adam",
         Choice({name: entry.parameters for name, entry in OPTIMISERS.items()}),
@@ -161,8 +167,8 @@ class Training:
     )
     loss: Technique = setting(
         "cross_entropy",
-        Choice({"cross_entropy": {}, "binary_cross_entropy": {}}),
-        "of a softmax over the classes, or of one sigmoid where there are two classes",
+        Choice({name: {} for name in LOSSES}),
+        "of a softmax over the classes, of one sigmoid where there are two, or of probabilities",
     )
     label_smoothing: float = setting(
         0.0, Real(0.0, 1.0, open_high=True), "share of each label that all classes divide up"

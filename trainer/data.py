@@ -122,6 +122,24 @@ def split(
     return Splits(data, tested, tuple(arrays | sizing for arrays in fitted))
 
 
+def few(data: Data, per_class: int, *, seed: int, replicates: range) -> Data:
+    """The data with so many training rows of each class, drawn for each replicate by itself.
+
+    Those of a smaller number are among those of a larger one; of a class with fewer all are taken.
+    """
+    folds = []
+    for place, replicate in enumerate(replicates):
+        fold = data.fold(place)
+        order = generator(seed=seed, purpose=Purpose.ROWS, replicate=replicate).permutation(
+            len(fold.y_train)
+        )
+        labels = fold.y_train[order]
+        drawn = [order[labels == label][:per_class] for label in range(data.classes)]
+        rows = np.concatenate(drawn)
+        folds.append(replace(fold, x_train=fold.x_train[rows], y_train=fold.y_train[rows]))
+    return replace(data, folds=tuple(folds))
+
+
 def pictured(dataset: Dataset, preprocess: Technique, size: Size | None = None) -> Image | None:
     """The shape of the images that are left after preprocessing: PCA leaves none."""
     if preprocess.name == "pca" or dataset.image is None:

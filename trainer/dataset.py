@@ -1,6 +1,7 @@
 """Data sets: labelled rows, checked and brought to their types."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -70,6 +71,30 @@ def checked(
         test = (x_test, _coded(f"{place}, test split", y_test, labels))
     classes = names or tuple(str(label) for label in labels)
     return Dataset(x, _coded(place, y, labels), classes, test, image)
+
+
+def only(dataset: Dataset, classes: Sequence[str]) -> Dataset:
+    """The rows of some classes, which are counted in the order given.
+
+    Raises:
+        DataError: there is no such class, or there are no two different ones.
+    """
+    for name in classes:
+        if name not in dataset.classes:
+            known = ", ".join(dataset.classes)
+            raise DataError(f"must be among the classes of the data, {known}, got {name}")
+    if len(set(classes)) < max(2, len(classes)):
+        raise DataError(f"must be two or more different classes, got {', '.join(classes)}")
+    codes = np.full(len(dataset.classes), -1)
+    codes[[dataset.classes.index(name) for name in classes]] = np.arange(len(classes))
+
+    def part(x: Array, y: Array) -> tuple[Array, Array]:
+        rows = codes[y] >= 0
+        return x[rows], codes[y[rows]]
+
+    x, y = part(dataset.x, dataset.y)
+    test = part(*dataset.test) if dataset.test else None
+    return replace(dataset, x=x, y=y, classes=tuple(classes), test=test)
 
 
 def _typed(place: str, x: Array, y: Array) -> tuple[Array, Array]:

@@ -14,7 +14,7 @@ from trainer.config import Training
 from trainer.convolution import Image
 from trainer.device import Device
 from trainer.fusion import fuse
-from trainer.losses import cross_entropy, score, targets
+from trainer.losses import LOSSES, score, targets
 from trainer.network import Layout, Network
 from trainer.resident import Resident
 from trainer.rules import Technique
@@ -94,6 +94,7 @@ class Group:
         library = device or np
         self.net, self.rows, self.arrays = net, rows, arrays
         self._batch_norm, self._smoothing = batch_norm, training.label_smoothing
+        self._loss = LOSSES[training.loss.name]
         self._replicates, self._seed = replicates, seed
         augment = training.augment
         self._augmentation = Augmentation(augment, image) if augment.any else None
@@ -275,13 +276,13 @@ class Group:
         return [made[rows] for rows in sizes]
 
     def write(self, rows: int, x: Array, target: Array, shifted: Array, sums: Array) -> Tape:
-        """The program of a step on x (R, N, D); the rest as for `cross_entropy`."""
+        """The program of a step on x (R, N, D); the rest as for `losses.cross_entropy`."""
         tape, resident = self._tape(self._memory, rows), self._resident
         if resident is not None:
             labels = resident.gather(tape, rows, self.net.random(rows) // 4, x, target)
         scores, backward = self.net.write(tape, x)
         smoothing = self._smoothing
-        backward(cross_entropy(tape, scores, target, shifted, sums, smoothing=smoothing))
+        backward(self._loss(tape, scores, target, shifted, sums, smoothing=smoothing))
         if resident is not None:
             resident.tally(tape, labels, target, shifted, sums)
         self._follow(tape, rows)

@@ -1,4 +1,7 @@
-"""Losses: softmax with cross-entropy.
+"""Losses: softmax with cross-entropy, or with the squared error of the probabilities.
+
+What a net is trained on is its choice alone: losses are reported as cross-entropies, so that those
+of any two nets can be compared.
 
 The sigmoid with binary cross-entropy is the same with two classes of which the first has the score
 0 (`layers.against_zero`): log(1 + e^z) - y·z either way.
@@ -73,15 +76,55 @@ def cross_entropy(
     Returns:
         (R, K, N).
     """
-    xp, gradient = tape.xp, softmax(tape, scores, shifted, sums)
-    if smoothing:
-        _, classes, rows = scores.shape
-        smooth = tape.empty(scores.shape)
-        tape.add(xp.multiply, target, tape.constant(1 - smoothing), out=smooth)
-        tape.add(xp.add, smooth, tape.constant(smoothing / classes / rows), out=smooth)
-        target = smooth
-    tape.add(xp.subtract, gradient, target, out=gradient)
+    gradient = softmax(tape, scores, shifted, sums)
+    tape.add(tape.xp.subtract, gradient, _smoothed(tape, target, smoothing), out=gradient)
     return gradient
+
+
+def squared_error(
+    tape: Tape,
+    scores: Array,
+    target: Array,
+    shifted: Array,
+    sums: Array,
+    *,
+    smoothing: float = 0.0,
+) -> Array:
+    """Writes the gradient of the mean of Σ_k (p_k - y_k)² by the scores (Brier 1950).
+
+    It is 2/N·p_k·(e_k - Σ_j p_j e_j) with e = p - y, which vanishes where the net is sure, be it
+    right or wrong (Glorot and Bengio 2010, section 4.1). Arguments as for `cross_entropy`.
+    """
+    xp, odds = tape.xp, softmax(tape, scores, shifted, sums)
+    replicates, classes, rows = scores.shape
+    error, product = tape.empty(scores.shape), tape.empty(scores.shape)
+    mean = tape.empty((replicates, 1, rows))
+    tape.add(xp.subtract, odds, _smoothed(tape, target, smoothing), out=error)
+    tape.add(xp.multiply, odds, tape.constant(rows), out=odds)  # they came over N
+    tape.add(xp.multiply, odds, error, out=product)
+    tape.add(xp.matmul, tape.filled((1, 1, classes), 1.0), product, out=mean)
+    tape.add(xp.subtract, error, mean, out=error)
+    tape.add(xp.multiply, error, odds, out=error)
+    tape.add(xp.multiply, error, tape.constant(2.0), out=error)
+    return error
+
+
+LOSSES = {
+    "cross_entropy": cross_entropy,
+    "binary_cross_entropy": cross_entropy,
+    "squared_error": squared_error,
+}
+"""What writes the gradient by the scores, by the name of `training.loss`."""
+
+
+def _smoothed(tape: Tape, target: Array, smoothing: float) -> Array:
+    if not smoothing:
+        return target
+    xp, smooth = tape.xp, tape.empty(target.shape)
+    _, classes, rows = target.shape
+    tape.add(xp.multiply, target, tape.constant(1 - smoothing), out=smooth)
+    tape.add(xp.add, smooth, tape.constant(smoothing / classes / rows), out=smooth)
+    return smooth
 
 
 def targets(labels: Array, weight: float, out: Array) -> None:

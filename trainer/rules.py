@@ -11,6 +11,7 @@ node to a `special` reader first (see `sweep.space`).
 
 import dataclasses
 import difflib
+import keyword
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -97,7 +98,29 @@ class Anything:
     """Any value: the field is checked by whoever reads it."""
 
 
-Rule = Real | Integer | Flag | Text | Items | Choice | Optional | Section | Anything
+@dataclass(frozen=True)
+class Plain:
+    """A number, a text, true, false, null, or a list of such: a value that is handed on."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """A mapping of names, which somebody else knows, to values under the rule `Plain`."""
+
+
+Rule = (
+    Real
+    | Integer
+    | Flag
+    | Text
+    | Items
+    | Choice
+    | Optional
+    | Section
+    | Anything
+    | Plain
+    | Arguments
+)
 
 
 @dataclass(frozen=True)
@@ -268,6 +291,10 @@ def read(
             return read_settings(settings(rule.of), found, path, problems, special)
         case Anything():
             return found
+        case Plain():
+            return _read_plain(rule, found, path, problems, special)
+        case Arguments():
+            return _read_arguments(found, path, problems, special)
 
 
 def _read_real(rule: Real, found: Any, path: str, problems: list[Problem]) -> Any:
@@ -313,6 +340,37 @@ def _read_choice(
     given = {} if given is None else given
     parameters = read_settings(rule.options[name], given, join(path, name), problems, special)
     return {name: parameters} if parameters else name
+
+
+def _read_plain(
+    rule: Plain, found: Any, path: str, problems: list[Problem], special: Special | None
+) -> Any:
+    if isinstance(found, (list, tuple)):
+        return [
+            read(rule, each, join(path, index), problems, special)
+            for index, each in enumerate(found)
+        ]
+    if found is not None and not isinstance(found, (bool, int, float, str)):
+        text = "must be a number, a text, true, false, null or a list of such"
+        problems.append(Problem(path, text, found))
+    return found
+
+
+def _read_arguments(found: Any, path: str, problems: list[Problem], special: Special | None) -> Any:
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        problems.append(Problem(path, "must be a mapping of arguments", found))
+        return found
+    problems += [
+        Problem(join(path, name), "is no name that an argument can have")
+        for name in found
+        if not str(name).isidentifier() or keyword.iskeyword(name)
+    ]
+    return {
+        name: read(Plain(), each, join(path, name), problems, special)
+        for name, each in found.items()
+    }
 
 
 def read_settings(

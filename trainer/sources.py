@@ -4,9 +4,7 @@ Every mistake in a file is a `DataError` that names the file and the rule.
 """
 
 import gzip
-import importlib
 import math
-import traceback
 import warnings
 import zlib
 from collections.abc import Callable, Collection, Mapping
@@ -19,6 +17,7 @@ import numpy as np
 from trainer import npz
 from trainer.arrays import Array
 from trainer.dataset import DataError, Dataset, checked
+from trainer.user_code import failure, imported
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -54,7 +53,7 @@ def _code(source: str, allowed: Collection[str]) -> Dataset:
         rule = f"must be one of {known}; if it is code to import, run with --allow-code {module}"
         raise DataError(f"data source {source!r}: {rule}")
     try:
-        found = getattr(importlib.import_module(module), function)()
+        found = imported(source)()
         if not isinstance(found, (tuple, list)) or len(found) not in (2, 4):
             kind = type(found).__name__
             got = f"a {kind} of {len(found)}" if isinstance(found, (tuple, list)) else kind
@@ -63,8 +62,7 @@ def _code(source: str, allowed: Collection[str]) -> Dataset:
     except DataError:
         raise
     except (Exception, SystemExit) as error:
-        last = traceback.format_exception_only(error)[-1].strip()
-        raise DataError(f"{source}: failed with {last}") from error
+        raise DataError(f"{source}: {failure(error)}") from error
     return checked(source, x, y, (test[0], test[1]) if test else None)
 
 

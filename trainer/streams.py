@@ -15,6 +15,7 @@ class Purpose(enum.IntEnum):
     DROPOUT = 4
     PRETRAINING = 5
     SENSITIVITY = 6
+    ROWS = 7
 
 
 def generator(

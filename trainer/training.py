@@ -4,19 +4,19 @@ import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 
 import numpy as np
 
 from trainer.arrays import Array
 from trainer.config import Config, conflicts, elsewhere
-from trainer.data import Data
+from trainer.data import Data, few
 from trainer.device import Device
 from trainer.group import Group, Rows
 from trainer.health import Health, settled
 from trainer.network import Network, above, images
 from trainer.optimisers import OPTIMISERS
 from trainer.prediction import Evaluation, stacked
+from trainer.protocol import Progress
 from trainer.reestimation import Reestimation
 from trainer.rules import ConfigError, Problem
 from trainer.schedules import factors, follow
@@ -30,31 +30,6 @@ CACHE = 4 << 20
 Measured on processors with 1 MiB of second-level cache a core: at 0.3 MiB a replicate sixteen
 together are still the cheapest, at 0.8 MiB three to six, at 1.7 MiB two to four, at 3.7 MiB one.
 """
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a trial stands.
-
-    Attributes:
-        state: what to go on from.
-        epoch: epochs completed.
-        history: (E, R) for each epoch of this call: the four metrics, `learning_rate` (of the
-            epoch's last step), `epoch_seconds`, the `validation_seconds` among them and, but on a
-            GPU, the figures of `health.Health`; NaN for replicates that have stopped.
-        metrics: (R,) each: the trial's values if it ended here. Under early stopping those of each
-            replicate's best epoch. Also `parameters`, `epoch_seconds` and `predict_seconds` (the
-            time to predict the validation rows once).
-        diverged: the epoch at which a replicate's loss became NaN or infinite.
-        finished: whether there is nothing left to train.
-    """
-
-    state: State
-    epoch: int
-    history: dict[str, Array]
-    metrics: dict[str, Array]
-    diverged: int | None
-    finished: bool
 
 
 def train(
@@ -105,6 +80,8 @@ def train(
         state = {name: np.array(array) for name, array in state.items()}
     if config.model.frozen:
         data = mapped(data, config, frozen(state))
+    if (per_class := config.training.per_class) is not None:
+        data = few(data, per_class, seed=seed, replicates=range(first, first + replicates))
     until = min(until, config.training.epochs)
     run = _Run(config, net, data, state, until, (seed, first), device, seconds)
     # a loss that overflows is a result: `diverged`
@@ -118,6 +95,11 @@ def misfits(config: Config, data: Data) -> list[Problem]:
     model = config.model
     if model.batch_norm.name != "none" and min(len(f.y_train) for f in data.folds) == 1:
         found.append(Problem("model.batch_norm", "must be none with one training row"))
+    if (per_class := config.training.per_class) is not None:
+        rarest = min(np.bincount(f.y_train, minlength=data.classes).min() for f in data.folds)
+        if per_class > rarest:
+            rule = f"must be at most the {rarest} training rows of the rarest class"
+            found.append(Problem("training.per_class", rule, per_class))
     if config.training.binary and data.classes != 2:
         rule = f"must be cross_entropy with {data.classes} classes"
         found.append(Problem("training.loss", rule, config.training.loss.name))

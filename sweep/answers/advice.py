@@ -146,7 +146,9 @@ def _moved(parameter: space.Range, best: list[float]) -> Iterator[Change]:
 
 
 def _cures(results: Results, best: Sequence[TrialResult]) -> Iterator[Change]:
-    """Against what at least half of the best suffer from."""
+    """Against what at least half of the best suffer from; of a user's trainer nothing is known."""
+    if results.study.trainer is not None:
+        return
     searched = {each.name for each in results.study.parameters()}
     for word, (path, options) in CURES.items():
         ill = [each for each in best if any(word in illness for illness in each.diagnosis)]

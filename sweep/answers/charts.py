@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from sweep.answers import pareto
-from sweep.answers.evidence import Axis, Evidence, Trial
+from sweep.answers.evidence import Axis, Evidence, Trial, elided
 from sweep.answers.importance import importances
 from sweep.answers.interactions import interactions
 from sweep.answers.plots import (
@@ -25,7 +25,6 @@ from sweep.answers.plots import (
     course,
     numeric_surfaces,
 )
-from sweep.recording.projection import cut
 
 LONGEST_LABEL = 40
 MOST_TICKS = 12
@@ -263,7 +262,7 @@ def _shown(axis: Axis, value: Any) -> Any:
 
 
 def _text(text: str) -> str:
-    return html.escape(cut(text, LONGEST_LABEL), quote=False)
+    return html.escape(elided(text, LONGEST_LABEL), quote=False)
 
 
 def _laid_out(figure: Any, x: str | None, y: str | None) -> Any:

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from sweep.answers.claims import Finding
+from sweep.answers.claims import CHOOSING, Finding
 from sweep.answers.intervals import ERROR, SPENT
+from sweep.spec.claims import shown
 
 HEAD = ("claim", "effect", "interval", "pairs", "verdict")
 """The columns of the table."""
@@ -13,7 +14,7 @@ def rows(found: Sequence[Finding]) -> list[list[str]]:
     """The cells of the table, a row a claim."""
     return [
         [
-            f"{each.name} ({each.claim})",
+            f"{each.name} ({each.claim}{_chosen(each)})",
             _number(each.effect),
             _ends(each),
             str(each.pairs),
@@ -41,6 +42,37 @@ def note(found: Sequence[Finding]) -> str:
         f"that are equal in all else, with {counts} replicates as blocks. The intervals of all "
         f"{len(found)} claims, at up to {len(SPENT)} looks ({shares} of error), hold together with "
         f"{1 - ERROR:.0%} confidence (Student's t, Bonferroni), for {found[0].covers}."
+        f"{_on_choices(found)}{_on_divergence(found)}"
+    )
+
+
+def _chosen(found: Finding) -> str:
+    """Which values were chosen for either option."""
+    if found.chosen is None:
+        return ""
+    first, second = (" or ".join(map(shown, values)) for values in found.chosen)
+    return f"; chosen {first} and {second}"
+
+
+def _on_choices(found: Sequence[Finding]) -> str:
+    if all(each.chosen is None for each in found):
+        return ""
+    return (
+        " Where each option is taken at its best value of a field, the first replicates (one in "
+        f"{CHOOSING}) chose that value and the others judged; the interval holds for the values "
+        "chosen."
+    )
+
+
+def _on_divergence(found: Sequence[Finding]) -> str:
+    count = max(each.diverged for each in found)
+    if not count:
+        return ""
+    return (
+        f" In a trial that diverged (up to {count} a claim) the replicate that did counts with the "
+        "accuracy its weights then had, about that of guessing, and those cut short with anything "
+        "from 0 to 1; the interval covers the effect whichever it is. By a loss, which has no mean "
+        "there, nothing is judged."
     )
 
 

@@ -1,11 +1,12 @@
 """Learning curves of the groups that claims compare.
 
-A group is all complete trials with one of a claim's two options and with what its `where` holds.
+A group is all complete trials with one of a claim's two options and with what its `where` holds;
+where the claim takes an option at its best value of a field, those with a value that was chosen.
 Its curve in one replicate is the mean over its trials; a replicate that stopped early keeps its
 last value, and a curve ends where the shortest of its trials ends.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sweep.answers.claims import Finding
 from sweep.answers.results import Results, TrialResult
 from sweep.recording.outbox import Outbox
 from sweep.recording.projection import mean_and_sd
@@ -48,8 +50,14 @@ class Comparison:
     groups: tuple[Group, Group]
 
 
-def comparisons(results: Results, outbox: Path) -> tuple[Comparison, ...]:
-    """Those of the claims that go by what every epoch measures and have trials on both sides."""
+def comparisons(results: Results, outbox: Path, found: Sequence[Finding]) -> tuple[Comparison, ...]:
+    """Those of the claims that go by what every epoch measures and have trials on both sides.
+
+    Args:
+        results: the study and its trials.
+        outbox: the file in which the values of their epochs are.
+        found: what was found about its claims, in their order.
+    """
     claims = results.study.claims
     if not claims or not outbox.exists():
         return ()
@@ -61,7 +69,7 @@ def comparisons(results: Results, outbox: Path) -> tuple[Comparison, ...]:
             if trial.state == "complete" and any(_belongs(trial, each) for each in claims)
             for history in [_history(records, trial.number, wanted)]
         }
-    return tuple(_compared(results, histories, claims))
+    return tuple(_compared(results, histories, found))
 
 
 Histories = Mapping[int, Mapping[str, Floats]]
@@ -87,21 +95,31 @@ def _carried(values: Floats) -> Floats:
 
 
 def _compared(
-    results: Results, histories: Histories, claims: tuple[Claim, ...]
+    results: Results, histories: Histories, found: Sequence[Finding]
 ) -> Iterator[Comparison]:
-    for claim in claims:
-        first, second = (_group(results, histories, claim, option) for option in claim.options)
+    for claim, finding in zip(results.study.claims, found, strict=True):
+        first, second = (
+            _group(results, histories, claim, option, chosen)
+            for option, chosen in zip(claim.options, finding.chosen or (None, None), strict=True)
+        )
         if first is not None and second is not None:
             yield Comparison(claim, (first, second))
 
 
-def _group(results: Results, histories: Histories, claim: Claim, option: Scalar) -> Group | None:
+def _group(
+    results: Results,
+    histories: Histories,
+    claim: Claim,
+    option: Scalar,
+    chosen: tuple[Scalar, ...] | None,
+) -> Group | None:
     mine = [
         each
         for each in results.trials
         if claim.by in histories.get(each.number, ())
         and _belongs(each, claim)
         and each.params[claim.field] == option
+        and (chosen is None or each.params.get(claim.best_over or "") in chosen)
     ]
     if not mine:
         return None
@@ -112,7 +130,8 @@ def _group(results: Results, histories: Histories, claim: Claim, option: Scalar)
         looks.setdefault(results.study.look_of(number), []).append(values[:epochs])
     blocks = np.concatenate([np.mean(each, axis=0) for each in looks.values()], axis=1)
     mean, sd = mean_and_sd(blocks)
-    return Group(shown(option), len(mine), mean, sd)
+    at = f" at {' or '.join(map(shown, chosen))}" if chosen else ""
+    return Group(f"{shown(option)}{at}", len(mine), mean, sd)
 
 
 def _belongs(trial: TrialResult, claim: Claim) -> bool:

@@ -1,8 +1,9 @@
 """What trained nets confuse: how often each class is taken for each, on the validation rows."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,34 +12,34 @@ from sweep.datasets import Datasets
 from sweep.recording.records import Confusion
 from trainer import checkpoint
 from trainer.arrays import Array
-from trainer.config import Config
-from trainer.data import Splits
-from trainer.prediction import predict_proba
-from trainer.rules import build
+from trainer.data import Data
 
 MOST_CLASSES = 30
 """Of more there is no picture: its numbers could not be read."""
 
 
-def confusion(config: Config, arrays: Mapping[str, Array], splits: Splits) -> Array:
+def confusion(odds: Sequence[Array], data: Data) -> Array:
     """How often each true class (rows) is taken for each class (columns).
 
     Args:
-        config: the net.
-        arrays: its weights (R, …) by name; preprocessing among them is left aside.
-        splits: the rows, preprocessed.
+        odds: class probabilities (n, K) of each replicate on the validation rows of its fold.
+        data: these rows.
 
     Returns:
-        (K, K) int64, the replicates added up, each on the validation rows of its fold.
+        (K, K) int64, the replicates added up.
     """
-    weights = model.weights_of(arrays)
-    counts = np.zeros((splits.data.classes, splits.data.classes), np.int64)
-    for replicate in range(_replicates(weights)):
-        mine = {name: each[replicate : replicate + 1] for name, each in weights.items()}
-        fold = splits.data.fold(replicate)
-        predicted = predict_proba(config, mine, fold.x_val)[0].argmax(axis=1)
-        np.add.at(counts, (fold.y_val, predicted), 1)
+    counts = np.zeros((data.classes, data.classes), np.int64)
+    for place, each in enumerate(odds):
+        np.add.at(counts, (data.fold(place).y_val, each.argmax(axis=1)), 1)
     return counts
+
+
+def predicted(
+    config: Mapping[str, Any], arrays: Mapping[str, Array], datasets: Datasets
+) -> list[Array]:
+    """What the arrays of a trained model say of the validation rows, as `confusion` takes it."""
+    rows = [fold.x_val for fold in datasets.data(config).folds]
+    return datasets.trainers.predict_proba(config, model.weights_of(arrays), rows)
 
 
 def records(files: Mapping[int, Path], datasets: Datasets, at_ms: int) -> Iterator[Confusion]:
@@ -48,11 +49,6 @@ def records(files: Mapping[int, Path], datasets: Datasets, at_ms: int) -> Iterat
     for number, file in files.items():
         with suppress(checkpoint.CheckpointError):
             arrays, about = checkpoint.load(file)
-            config = about["config"]
-            counts = confusion(build(Config, config), arrays, datasets.splits(config))
-            replicates = _replicates(model.weights_of(arrays))
-            yield Confusion(number, counts.tolist(), datasets.classes, replicates, at_ms)
-
-
-def _replicates(weights: Mapping[str, Array]) -> int:
-    return len(next(iter(weights.values())))
+            odds = predicted(about["config"], arrays, datasets)
+            counts = confusion(odds, datasets.data(about["config"]))
+            yield Confusion(number, counts.tolist(), datasets.classes, len(odds), at_ms)

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from sweep.answers.claims import findings
 from sweep.answers.comparisons import Comparison, comparisons
 from sweep.answers.results import CONFUSION, Results, finite, read
 from sweep.search.storage import Storage
@@ -106,7 +107,7 @@ def evidence(folder: StudyFolder) -> Evidence:
         tuple(_axes(results)),
         budget,
         notes.get(CONFUSION),
-        comparisons(results, folder.outbox),
+        comparisons(results, folder.outbox, findings(results)),
     )
 
 
@@ -146,6 +147,14 @@ def short(name: str, names: Sequence[str]) -> str:
         if sum(f".{other}".endswith(f".{end}") for other in names) == 1:
             return end
     return name
+
+
+def elided(text: str, longest: int) -> str:
+    """A text without some of its middle if it is long: mappings differ at their ends."""
+    if len(text) <= longest:
+        return text
+    head = longest // 4
+    return f"{text[:head]}…{text[head + 1 - longest :]}"
 
 
 def _label(value: Any) -> str:

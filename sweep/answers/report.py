@@ -14,7 +14,7 @@ from typing import Any
 
 from sweep.answers import charts, claims_table, diagnoses, plots
 from sweep.answers.answer import answer, cost
-from sweep.answers.claims import ADAPTIVE, Finding, findings
+from sweep.answers.claims import Finding, findings
 from sweep.answers.document import (
     Block,
     Code,
@@ -26,6 +26,7 @@ from sweep.answers.document import (
     to_markdown,
 )
 from sweep.answers.evidence import Evidence, evidence
+from sweep.answers.look import ADAPTIVE
 from sweep.answers.results import Results
 from sweep.answers.summary import spread
 from sweep.workspace import StudyFolder

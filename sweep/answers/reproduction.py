@@ -63,6 +63,8 @@ def reproduce(
     if number >= len(results.trials):
         raise NotReproducible(f"{study.name!r} has no trial {number}")
     trial = results.trials[number]
+    if sensitivity and study.trainer is not None:
+        raise NotReproducible(f"--sensitivity looks at a net of ours, not at {study.trainer}")
     if not trial.metrics or not trial.epoch:
         raise NotReproducible(f"trial {number} is {trial.state} and has no result")
     config = study.config(trial.params)

@@ -29,7 +29,7 @@ def retrained(
             gpu=gpu,
             first=replicates.start,
         )
-        outcome, state = advance(link, datasets.data(config), state)
+        outcome, state = advance(link, datasets.data(config), state, datasets.maker)
         if isinstance(outcome, Raised):
             break
     return outcome, state

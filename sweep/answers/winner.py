@@ -3,11 +3,12 @@
 import datetime as dt
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 
 from sweep import model
-from sweep.answers.confusion import confusion
+from sweep.answers.confusion import confusion, predicted
 from sweep.answers.results import CONFUSION, TEST, TrialResult, read
 from sweep.answers.retraining import retrained
 from sweep.datasets import Datasets
@@ -18,10 +19,6 @@ from sweep.spec.study import Study
 from sweep.workspace import StudyFolder
 from trainer import checkpoint
 from trainer.arrays import Array
-from trainer.config import Config
-from trainer.data import Splits
-from trainer.prediction import evaluate
-from trainer.rules import build
 
 
 def look(study: Study, storage: Storage, folder: StudyFolder, datasets: Datasets) -> None:
@@ -34,10 +31,9 @@ def look(study: Study, storage: Storage, folder: StudyFolder, datasets: Datasets
     if best is None or any(each["trial"] == best.number for each in looks):
         return
     plain = study.config(best.params)
-    config, splits = build(Config, plain), datasets.splits(plain)
-    weights = _weights(study, best, folder, datasets)
-    accuracy = _test_accuracy(study, weights, best, splits)
-    counts = confusion(config, weights, splits)
+    arrays = _arrays(study, best, folder, datasets)
+    accuracy = _test_accuracy(plain, arrays, datasets)
+    counts = confusion(predicted(plain, arrays, datasets), datasets.data(plain))
     entry = {
         "trial": best.number,
         "mean": float(np.mean(accuracy)),
@@ -69,10 +65,10 @@ def record(study: Study, best: TrialResult, datasets: Datasets, at_ms: int) -> W
     )
 
 
-def _weights(
+def _arrays(
     study: Study, best: TrialResult, folder: StudyFolder, datasets: Datasets
 ) -> dict[str, Array]:
-    """The winner's weights from its file; trained again if a crash has left another one there."""
+    """The winner's model from its file; trained again if a crash has left another one there."""
     with suppress(checkpoint.CheckpointError):
         kept = checkpoint.load(folder.winner)
         if kept.config["trial"] == best.number:
@@ -81,8 +77,8 @@ def _weights(
     outcome, state = retrained(read(folder), best, datasets, gpu=False)
     if isinstance(outcome, Raised) or state is None:
         raise RuntimeError(f"trial {best.number} could not be trained again")
-    config = build(Config, plain)
-    arrays = model.arrays(config, state, datasets.splits(plain).preprocessing)
+    learnt = datasets.trainers.learnt(plain, state)
+    arrays = model.arrays(learnt, datasets.splits(plain).preprocessing)
     values = [np.nan if each is None else each for each in best.values]
     replicate = model.best_replicate(values, maximize=study.maximize)
     about = {"trial": best.number, "config": plain, "replicate": replicate}
@@ -91,17 +87,10 @@ def _weights(
 
 
 def _test_accuracy(
-    study: Study, arrays: Mapping[str, Array], best: TrialResult, splits: Splits
+    plain: Mapping[str, Any], arrays: Mapping[str, Array], datasets: Datasets
 ) -> list[float]:
     """The accuracy of every replicate on the test rows, each with its fold's preprocessing."""
-    config = build(Config, study.config(best.params))
-    kept = model.weights_of(arrays)
-    if len(splits.preprocessing) == 1:
-        scores = evaluate(config, kept, *splits.test())
-        return [float(each) for each in scores["accuracy"]]
-    found = []
-    for fold in range(len(splits.preprocessing)):
-        mine = {name: each[fold : fold + 1] for name, each in kept.items()}
-        scores = evaluate(config, mine, *splits.test(fold))
-        found.append(float(scores["accuracy"][0]))
-    return found
+    splits = datasets.splits(plain)
+    rows = [splits.test(fold)[0] for fold in range(len(splits.preprocessing))]
+    odds = datasets.trainers.predict_proba(plain, model.weights_of(arrays), rows)
+    return [float(np.mean(each.argmax(axis=1) == splits.raw_test[1])) for each in odds]

@@ -66,7 +66,8 @@ def _record(checked: "Study", allow_code: tuple[str, ...]) -> tuple["Size | None
     from sweep.workspace import workspace
 
     try:
-        return size(checked, Datasets(checked, workspace(None).tracking_uri, allow_code)), ""
+        datasets = Datasets(checked, workspace(None).tracking_uri, allow_code)
+        return size(checked, datasets), f"only training can tell what {checked.trainer} learns"
     except ConfigError as error:
         return None, str(error)
 

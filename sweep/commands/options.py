@@ -37,7 +37,7 @@ def code_option(command: Command) -> Command:
         "--allow-code",
         multiple=True,
         metavar="MODULE",
-        help="Import and run this module where data.source names it. Repeatable.",
+        help="Import and run this module where data.source or trainer names it. Repeatable.",
     )(command)
 
 

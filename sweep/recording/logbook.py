@@ -22,17 +22,11 @@ from sweep.recording.projection import DIAGNOSIS
 from sweep.recording.records import Dataset, Epochs, Model, TrialEnded, TrialStarted, Weights
 from sweep.scheduling.runner import Advanced, StateLost
 from sweep.search.trial import State, Trial
-from sweep.spec import space
-from sweep.spec.fields import DataSource
 from sweep.spec.study import Study
 from sweep.spec.study_file import dump
 from sweep.workspace import StudyFolder
 from trainer import checkpoint
-from trainer.config import Config
-from trainer.rules import Section, build, settings
 from trainer.state import State as TrainerState
-
-PREPROCESS = settings(DataSource)["preprocess"].rule
 
 EXAMPLES = 2
 """How many raw rows go with a model."""
@@ -96,8 +90,7 @@ class Logbook:
             TrialStarted(
                 trial=trial.number,
                 name=run_name(self._study, trial),
-                params=space.flatten(Section(Config), trial.config)
-                | space.flatten(PREPROCESS, trial.config["data"]["preprocess"], "data.preprocess"),
+                params=self._study.flat(trial.config),
                 config=dump(dict(trial.config)),
                 at_ms=_now(),
                 tags={**self._tags, **parent},
@@ -166,12 +159,12 @@ class Logbook:
     def _save(self, trial: Trial, state: Callable[[], TrainerState]) -> Path | None:
         """Writes the model of a trial; None if its state went with its machine."""
         try:
-            learnt = state()
+            learnt = self._datasets.trainers.learnt(trial.config, state())
         except StateLost:
             return None
         path = self._folder.weights / f"{trial.number:05}.npz"
         preprocessing = self._datasets.splits(trial.config).preprocessing
-        arrays = model.arrays(build(Config, trial.config), learnt, preprocessing)
+        arrays = model.arrays(learnt, preprocessing)
         about: dict[str, Any] = {"trial": trial.number, "config": dict(trial.config)}
         if math.isfinite(trial.value):
             about["value"] = trial.value

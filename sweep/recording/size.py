@@ -67,8 +67,13 @@ class Size(NamedTuple):
         return f"about {written(self.total)} ({parts})"
 
 
-def size(study: Study, datasets: Datasets) -> Size:
-    """What the record of a study will take on disk, in the workspace and in MLflow."""
+def size(study: Study, datasets: Datasets) -> Size | None:
+    """What the record of a study will take on disk, in the workspace and in MLflow.
+
+    None with a trainer of the user's: only training can tell what that learns.
+    """
+    if study.trainer is not None:
+        return None
     chance = random.Random(study.search.seed)  # noqa: S311
     drawn = [space.resolve(study.template, lambda each: _drawn(each, chance)) for _ in range(DRAWN)]
     trials = study.target
@@ -103,7 +108,9 @@ def _drawn(parameter: space.Parameter, chance: random.Random) -> space.Scalar:
 def _of_one_replicate(config: dict[str, Any], datasets: Datasets) -> int:
     """Bytes of its parameters."""
     precision = build(Config, config).training.precision.name
-    return datasets.parameters(config) * (8 if precision == "float64" else 4)
+    count = datasets.parameters(config)
+    assert count is not None  # of a net it is known
+    return count * (8 if precision == "float64" else 4)
 
 
 def _count(choice: Technique, trials: int, every: int) -> int:

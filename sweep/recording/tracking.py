@@ -47,6 +47,7 @@ def connect(tracking_uri: str) -> MlflowClient:
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     with _alone(tracking_uri):
         if "://" in tracking_uri and not tracking_uri.startswith(("http:", "https:")):
             check_schema(tracking_uri)

@@ -50,7 +50,7 @@ class Loop:
     interrupts: Callable[[], int] = lambda: 0
     stops: Callable[[], Collection[int]] = tuple
     states: States | None = None
-    parameters: Callable[[Mapping[str, Any]], int] | None = None
+    parameters: Callable[[Mapping[str, Any]], int | None] | None = None
     best: Trial | None = None
     lost: int = 0
     fresh: int = 0
@@ -139,7 +139,9 @@ class Loop:
         bounds = [each for each in self.study.constraints if each.metric == "parameters"]
         if not bounds or self.parameters is None:
             return None
-        count = float(self.parameters(trial.config))
+        count = self.parameters(trial.config)
+        if count is None:
+            return None
         trial.excess = excesses(bounds, {"parameters": [count]})
         return ", ".join(each.broken(count) for each in bounds if each.excess(count) > 0)
 

@@ -5,8 +5,9 @@ state goes from link to link by reference and never passes through the driver.
 """
 
 import os
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,15 @@ from sweep.scheduling.runner import (
     Datasets,
     Link,
     Lost,
+    Maker,
     Outcome,
     Raised,
     StateLost,
     advance,
 )
 from sweep.spec.fields import Resources
-from trainer.device import DeviceError, installed
+from trainer.data import Data
+from trainer.device import DeviceError
 from trainer.state import State
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -51,7 +54,7 @@ class RayRunner:
         self._resources = resources
         if resources.gpu and address is None:
             try:
-                installed()
+                datasets.maker.equipped()
             except DeviceError as error:
                 raise RayUnavailable(f"resources.gpu: {error}") from error
         try:
@@ -74,9 +77,11 @@ class RayRunner:
                 )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise RayUnavailable(f"Ray at {address or 'this machine'}: {error}") from error
-        task = ray.remote(max_retries=0, num_returns=2)(advance)
+        task = ray.remote(max_retries=0, num_returns=2)(_training_with(datasets.maker))
         memory = int(resources.memory * placement.GIB) if resources.memory else None
-        self._task = task.options(num_cpus=resources.cpu, num_gpus=resources.gpu, memory=memory)
+        self._task = task.options(
+            name="advance", num_cpus=resources.cpu, num_gpus=resources.gpu, memory=memory
+        )
         # What an address names may be the cluster of this head, which can raise nodes.
         self._types, self._most = placement.raisable(Path.home()) if address else ([], 0)
         self._datasets = datasets
@@ -189,3 +194,19 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+Task = Callable[[Link, Data, State | None], tuple[Advanced | Raised, State | None]]
+
+
+def _training_with(maker: Maker) -> Task:
+    """The function of all tasks. It goes to each worker once, and the maker with it."""
+    import ray
+
+    for name in maker.modules:
+        ray.cloudpickle.register_pickle_by_value(sys.modules[name])
+
+    def link(link: Link, data: Data, state: State | None) -> Any:
+        return advance(link, data, state, maker)
+
+    return link

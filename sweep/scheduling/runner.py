@@ -9,7 +9,7 @@ import platform
 import time
 import traceback
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Protocol
@@ -21,10 +21,11 @@ from threadpoolctl import ThreadpoolController
 from sweep.spec.fields import Resources
 from trainer.config import Config
 from trainer.data import Data
-from trainer.device import opened
+from trainer.device import installed, opened
+from trainer.net import Net
+from trainer.protocol import Trainer
 from trainer.rules import build
 from trainer.state import State
-from trainer.training import train
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,52 @@ class Lost:
 Outcome = Advanced | Raised | Lost
 
 
+class Maker(Protocol):
+    """Makes the trainers of links. It travels to the workers, so it holds little."""
+
+    @property
+    def modules(self) -> Sequence[str]:
+        """The modules whose code must travel with it: workers need not have them."""
+
+    def equipped(self) -> None:
+        """Makes sure that this machine has what training on its graphics card takes.
+
+        Raises:
+            DeviceError: it has not.
+        """
+
+    def trainer(self, link: Link) -> Trainer:
+        """The trainer of a link's configuration."""
+
+    def environment(self, link: Link) -> Mapping[str, Any]:
+        """What the bits of a link's numbers depend on, beside what `environment` says."""
+
+
+class _Nets:
+    """Makes nets of ours."""
+
+    modules = ()
+
+    def equipped(self) -> None:
+        installed()
+
+    def trainer(self, link: Link) -> Trainer:
+        device = opened() if link.gpu else None
+        return Net(build(Config, link.config), device, link.seconds)
+
+    def environment(self, link: Link) -> Mapping[str, Any]:
+        return {"gpu": opened().card} if link.gpu else {}
+
+
+NETS: Maker = _Nets()
+
+
 class Datasets(Protocol):
-    """The data by configuration (see `sweep.datasets`)."""
+    """The data by configuration, and who trains on them (see `sweep.datasets`)."""
+
+    @property
+    def maker(self) -> Maker:
+        """What makes the trainers of links."""
 
     def key(self, config: Mapping[str, Any]) -> str:
         """What distinguishes the data of this configuration from those of others."""
@@ -159,24 +204,16 @@ class Runner(Protocol):
         """Gives back what the runner holds; links under way are dropped."""
 
 
-def advance(link: Link, data: Data, state: State | None) -> tuple[Advanced | Raised, State | None]:
+def advance(
+    link: Link, data: Data, state: State | None, maker: Maker = NETS
+) -> tuple[Advanced | Raised, State | None]:
     """Trains one link. An exception comes back as `Raised`, with the state as it was."""
     started = time.perf_counter()
     try:
-        config = build(Config, link.config)
-        device = opened() if link.gpu else None
+        trainer = maker.trainer(link)
+        replicates = range(link.first, link.first + link.replicates)
         with _pools().limit(limits=link.threads):
-            progress = train(
-                config,
-                data,
-                state,
-                link.until,
-                seed=link.seed,
-                replicates=link.replicates,
-                first=link.first,
-                device=device,
-                seconds=link.seconds,
-            )
+            progress = trainer.train(data, state, link.until, seed=link.seed, replicates=replicates)
     except Exception:
         return Raised(link.number, traceback.format_exc()), state
     outcome = Advanced(
@@ -187,7 +224,7 @@ def advance(link: Link, data: Data, state: State | None) -> tuple[Advanced | Rai
         progress.diverged,
         progress.finished,
         time.perf_counter() - started,
-        environment(link.threads) | ({"gpu": device.card} if device else {}),
+        {**environment(link.threads), **maker.environment(link)},
         platform.node(),
     )
     return outcome, progress.state
@@ -238,9 +275,8 @@ class LocalRunner:
         if not self._waiting:
             return []
         link = self._waiting.popleft()
-        outcome, state = advance(
-            link, self._datasets.data(link.config), self._states.get(link.number)
-        )
+        data, state = self._datasets.data(link.config), self._states.get(link.number)
+        outcome, state = advance(link, data, state, self._datasets.maker)
         self._states[link.number] = state
         return [outcome]
 

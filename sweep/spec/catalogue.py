@@ -76,6 +76,10 @@ def _entry(file: Path) -> Entry:
 def _needs(study: Study) -> Iterator[str]:
     if study.data.source != "digits":
         yield f"data.source ({study.data.source})"
+    if study.trainer is not None:
+        yield f"--allow-code {study.trainer.partition(':')[0]}"
+    for name in study.starts():
+        yield f"the model {name}"
     if study.search.sampler.name in EXTRAS:
         yield f"the extra {study.search.sampler.name}"
     if study.resources.gpu:

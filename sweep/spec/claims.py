@@ -3,7 +3,7 @@
 A claim is untrusted text; its `expect` is compared with the forms it may have, never evaluated.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ class Claim:
         field: the name of the parameter whose options are compared.
         options: the two options, in the order of `compare`; effects are first minus second.
         where: the other parameters that are held at a value.
+        best_over: the parameter of which either option is taken at its own best value.
         larger: whether the effect is expected above `margin`, or else below its negative.
         by: the metric.
         margin: the smallest effect of interest, in the metric's unit.
@@ -30,6 +31,7 @@ class Claim:
     field: str
     options: tuple[space.Scalar, space.Scalar]
     where: Mapping[str, space.Scalar]
+    best_over: str | None
     larger: bool
     by: str
     margin: float
@@ -45,7 +47,8 @@ class Claim:
         by = f" by {self.margin:g}" if self.margin else ""
         held = " and ".join(f"{name} = {shown(value)}" for name, value in self.where.items())
         where = f" where {held}" if held else ""
-        return f"{self.by}: {first} {'>' if self.larger else '<'} {second}{by}{where}"
+        best = f" at the best {self.best_over} of each" if self.best_over else ""
+        return f"{self.by}: {first} {'>' if self.larger else '<'} {second}{by}{best}{where}"
 
 
 def shown(option: space.Scalar) -> str:
@@ -82,10 +85,13 @@ def read_claims(
         field, options = compared
         if field in where:
             problems.append(Problem(join(join(path, "where"), field), "is what is compared"))
+        best_over = each["best_over"]
+        if best_over is not None:
+            taken = {field, *where}
+            problems += _unchosen(best_over, by_name, taken, join(path, "best_over"))
         larger = _larger(each["expect"], options, join(path, "expect"), problems)
-        claims.append(
-            Claim(each["name"], field, options, where, larger, each["by"] or metric, each["margin"])
-        )
+        by, margin = each["by"] or metric, each["margin"]
+        claims.append(Claim(each["name"], field, options, where, best_over, larger, by, margin))
     return tuple(claims)
 
 
@@ -137,6 +143,18 @@ def _where(found: Any, known: Space, path: str, problems: list[Problem]) -> dict
         else:
             problems.append(unknown(field, known, join(path, field)))
     return held
+
+
+def _unchosen(field: str, known: Space, taken: Collection[str], path: str) -> Iterator[Problem]:
+    """Why there is no best value of a field to be taken, if there isn't."""
+    if field not in known:
+        yield unknown(field, known, path)
+    elif field in taken:
+        yield Problem(path, "must be a field that is neither compared nor held", field)
+    elif known[field].points() is None:
+        yield Problem(
+            path, "has endless values, so none of them is the best: give it a step", field
+        )
 
 
 def unknown(field: str, known: Space, path: str) -> Problem:

@@ -51,7 +51,10 @@ def contradictions(
         template: those that its trials are trained by, with their distributions.
         constraints: its constraints.
     """
-    problems = _conflicts(template, tree["resources"]["gpu"])
+    if tree["trainer"] is None:
+        problems = _conflicts(template, tree["resources"]["gpu"])
+    else:
+        problems = _unmodelled(tree)
     problems += _unsearchable(tree, template) or _unrepeatable(tree, template)
     problems += _misjudged(tree, constraints)
     problems += _miscounted(tree, values)
@@ -78,6 +81,14 @@ def _conflicts(template: Tree, gpu: float) -> list[Problem]:
         problems = conflicts(config) + (elsewhere(config) if gpu else [])
         found |= {str(problem): problem for problem in problems}
     return list(found.values())
+
+
+def _unmodelled(tree: Tree) -> list[Problem]:
+    models = tree["record"]["models"]
+    if models == "none":
+        return []
+    rule = "must be none or left out with trainer: MLflow is given models of our nets alone"
+    return [Problem("record.models", rule, models)]
 
 
 def _unsearchable(tree: Tree, template: Tree) -> list[Problem]:
@@ -138,6 +149,10 @@ def _unbred(tree: Tree, template: Tree, values: Tree) -> Iterator[Problem]:
     search = tree["search"]
     sampler, given = named(search["sampler"])
     if sampler != "pbt":
+        return
+    if tree["trainer"] is not None:
+        rule = "can't be pbt with trainer: which of its arguments may change is not known"
+        yield Problem("search.sampler", rule, sampler)
         return
     pruner = named(search["pruner"])[0]
     if pruner != "none":

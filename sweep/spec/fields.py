@@ -12,6 +12,7 @@ from trainer.preprocessing import PREPROCESSING
 from trainer.rules import (
     REQUIRED,
     Anything,
+    Arguments,
     Choice,
     Flag,
     Integer,
@@ -65,6 +66,9 @@ class ClaimFields:
     compare: Any = setting(REQUIRED, Anything(), "a field with two of its options")
     expect: str = setting(REQUIRED, Text(), "which option has the larger value: A > B or A < B")
     where: Any = setting(None, Anything(), "other fields, each with the option it is held at")
+    best_over: Any = setting(
+        None, Optional(Text()), "a field of which each option is taken at its own best value"
+    )
     by: Any = setting(None, Optional(_names(*METRICS)), "a metric; by default the objective's")
     margin: float = setting(0.0, Real(0), "the smallest effect of interest")
 
@@ -83,6 +87,9 @@ class DataSource:
 
     source: str = setting(
         "digits", Text(), "digits, or KIND:WHERE (npz, csv, parquet, idx, cifar10)"
+    )
+    classes: Any = setting(
+        None, Optional(Items(Anything())), "the only classes whose rows are used; by default all"
     )
     validation: float = setting(
         0.2, Real(0, 1, open_low=True, open_high=True), "share of the training rows to validate on"
@@ -187,6 +194,17 @@ class Record:
     )
 
 
+TRAINER = r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*"
+"""A module and a name in it, as `trainer` takes them."""
+
+
+@section
+class Budget:
+    """What the trainer of a user's own is told about training (`training`)."""
+
+    epochs: int = setting(27, Integer(1, 1_000_000), "passes over the training data")
+
+
 FIELDS: dict[str, Setting] = {
     "name": Setting(
         REQUIRED,
@@ -199,6 +217,11 @@ FIELDS: dict[str, Setting] = {
     ),
     "question": Setting("", Text(r"(?s).*"), "what the study asks, in words"),
     "data": Setting({}, Section(DataSource), "the data"),
+    "trainer": Setting(
+        None,
+        Optional(Text(TRAINER, "MODULE:CLASS")),
+        "a class of the user's own that trains, in place of the nets here",
+    ),
     "model": Setting({}, settings(Config)["model"].rule, "the net"),
     "training": Setting({}, settings(Config)["training"].rule, "how it is trained"),
     "objective": Setting({}, Section(Objective), "what a trial is judged by, or a list of such"),
@@ -211,3 +234,9 @@ FIELDS: dict[str, Setting] = {
     "record": Setting({}, Section(Record), "what is kept of a trial"),
 }
 """The fields of a study file."""
+
+OWN: dict[str, Setting] = {
+    "model": Setting({}, Arguments(), "the arguments of the trainer's class"),
+    "training": Setting({}, Section(Budget), "how long it is trained"),
+}
+"""Those that are others with a trainer of the user's own."""

@@ -16,9 +16,11 @@ from typing import Any
 from sweep.spec.study_file import compact
 from trainer.rules import (
     UNREAD,
+    Arguments,
     Choice,
     Integer,
     Optional,
+    Plain,
     Problem,
     Real,
     Rule,
@@ -34,6 +36,9 @@ Scalar = bool | int | float | str | None
 
 MOST_STEPS = 1_000_000
 """The most steps that a range may have."""
+
+MOST_WHOLE = 2**53
+"""The largest whole number up to which samplers, which calculate with floats, meet every one."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +103,18 @@ def distribution(rule: Rule, found: Any, path: str, problems: list[Problem]) -> 
     match rule:
         case Real() | Integer():
             return _read_range(rule, found, path, problems)
+        case Plain():
+            return _read_range(_as_written(found), found, path, problems)
         case Section() | Optional():
             return UNREAD
     problems.append(Problem(path, "is not a number, so it takes {choose: [...]}", found))
     return found
+
+
+def _as_written(found: Mapping[str, Any]) -> Real | Integer:
+    """The rule of a range of which nothing else is known: whole numbers, if it is written so."""
+    whole = all(isinstance(found.get(part, 0), int) for part in ("low", "high", "step"))
+    return Integer(-MOST_WHOLE, MOST_WHOLE) if whole else Real()
 
 
 def _is_choose(found: Any) -> bool:
@@ -316,5 +329,8 @@ def _flat(rule: Rule, tree: Any, path: str) -> Iterator[tuple[str, Scalar]]:
                 yield from _flat(rule_of_value, value, join(join(path, chosen), name))
         case Optional() if tree is not None:
             yield from _flat(rule.of, tree, path)
+        case Arguments():
+            for name, value in tree.items():
+                yield from _flat(Plain(), value, join(path, name))
         case _:
             yield path, tree if _is_scalar(tree) else compact(tree)

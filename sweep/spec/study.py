@@ -14,6 +14,7 @@ from sweep.spec.contradictions import LISTED, contradictions
 from sweep.spec.corners import corners, first
 from sweep.spec.fields import (
     FIELDS,
+    OWN,
     Checkpoint,
     DataSource,
     Record,
@@ -22,6 +23,7 @@ from sweep.spec.fields import (
 )
 from sweep.spec.objectives import Constraint, Direction, Objective, read_constraints
 from sweep.spec.study_file import dump
+from trainer.config import Config
 from trainer.rules import (
     UNREAD,
     ConfigError,
@@ -31,6 +33,7 @@ from trainer.rules import (
     Setting,
     build,
     read_settings,
+    settings,
 )
 
 SEVERAL = {
@@ -47,13 +50,15 @@ class Study:
     """A checked study.
 
     `template` holds `model`, `training` and `data.preprocess` with their distributions; the
-    `preprocess` in `data` is that of the first configuration.
+    `preprocess` in `data` is that of the first configuration. `trainer` is `MODULE:CLASS` of the
+    user's own, None with nets of ours.
     """
 
     name: str
     question: str
     claims: tuple[Claim, ...]
     data: DataSource
+    trainer: str | None
     template: Mapping[str, Any]
     objectives: tuple[Objective, ...]
     constraints: tuple[Constraint, ...]
@@ -148,9 +153,23 @@ class Study:
         plain: dict[str, Any] = space.resolve(self.template, lambda each: chosen[each.name])
         return plain
 
+    def flat(self, config: Mapping[str, Any]) -> dict[str, space.Scalar]:
+        """A plain configuration as one level: dotted paths to scalars."""
+        rules = {name: entry.rule for name, entry in _fields(self.values).items()}
+        parts = [space.flatten(rules[name], config[name], name) for name in ("model", "training")]
+        preprocess = settings(DataSource)["preprocess"].rule, config["data"]["preprocess"]
+        return parts[0] | parts[1] | space.flatten(*preprocess, "data.preprocess")
+
     def first_config(self) -> dict[str, Any]:
         """The plain configuration with every parameter at its first value."""
         return first(self.template)
+
+    def starts(self) -> list[str]:
+        """The models that its nets can start from, by name; none with a trainer of the user's."""
+        if self.trainer is not None:
+            return []
+        found = (build(Config, each).model.start_from for each in self.corners())
+        return list(dict.fromkeys(each.source for each in found if each is not None))
 
     def corners(self) -> Iterator[dict[str, Any]]:
         """Plain configurations in which every two extreme values of parameters meet once."""
@@ -174,8 +193,8 @@ def check(values: Mapping[str, Any]) -> Study:
     """
     problems: list[Problem] = []
     several = isinstance(values.get("objective"), list)
-    fields = FIELDS | (SEVERAL if several else {})
-    tree = read_settings(fields, _unpruned(values), "", problems, _searchable)
+    given = _unmodelled(_unpruned(values))
+    tree = read_settings(_fields(values), given, "", problems, _searchable)
     claims: tuple[Claim, ...] = ()
     constraints: tuple[Constraint, ...] = ()
     template: dict[str, Any] = {}
@@ -193,6 +212,7 @@ def check(values: Mapping[str, Any]) -> Study:
         question=tree["question"],
         claims=claims,
         data=build(DataSource, tree["data"] | first(template)["data"]),
+        trainer=tree["trainer"],
         template=template,
         objectives=tuple(build(Objective, each) for each in tree["objective"]),
         constraints=constraints,
@@ -203,6 +223,20 @@ def check(values: Mapping[str, Any]) -> Study:
         record=build(Record, tree["record"]),
         values=dict(values),
     )
+
+
+def _fields(values: Mapping[str, Any]) -> dict[str, Setting]:
+    """The fields that a study with these values has."""
+    several, own = isinstance(values.get("objective"), list), values.get("trainer") is not None
+    return FIELDS | (SEVERAL if several else {}) | (OWN if own else {})
+
+
+def _unmodelled(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, by default without models in MLflow where nothing there could predict."""
+    record = values.get("record")
+    if values.get("trainer") is None or not isinstance(record, dict | None):
+        return dict(values)
+    return {**values, "record": {"models": "none", **(record or {})}}
 
 
 def _unpruned(values: Mapping[str, Any]) -> dict[str, Any]:

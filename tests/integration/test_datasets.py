@@ -44,6 +44,32 @@ def test_what_does_not_go_with_the_data_is_refused_at_once(
         Datasets(study)
 
 
+def test_some_classes_of_the_data() -> None:
+    study = check({"name": "a", "data": {"classes": [8, 1, "3"]}})
+    datasets = Datasets(study)
+    assert datasets.classes == ("8", "1", "3")
+    data = datasets.data(study.first_config())
+    assert np.bincount(data.folds[0].y_train).min() > 90
+    assert data.classes == 3
+    assert datasets.digest != Datasets(check({"name": "a"})).digest
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"data": {"classes": [1, 10]}}, "data.classes: must be among the classes of the data, 0,"),
+        ({"data": {"classes": [1, 1]}}, "data.classes: must be two or more different classes"),
+        (
+            {"training": {"per_class": {"choose": [5, 1000]}}},
+            r"training.per_class: must be at most the \d+ training rows of the rarest class, got",
+        ),
+    ],
+)
+def test_rows_that_are_not_there(fields: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        Datasets(check({"name": "a"} | fields))
+
+
 def test_two_classes_for_one_sigmoid() -> None:
     loss = {"choose": ["cross_entropy", "binary_cross_entropy"]}
     with pytest.raises(ConfigError, match=r"loss: must be cross_entropy with 10 classes"):

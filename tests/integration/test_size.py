@@ -6,14 +6,20 @@ import pytest
 
 from sweep.datasets import Datasets
 from sweep.recording.size import Size, size
-from sweep.spec.study import check
+from sweep.spec.study import Study, check
 from sweep.spec.study_file import load
 from tests.integration.conftest import SMOKE, Sweep
 
 
 def estimated(sweep: Sweep) -> Size:
     study = check(load(sweep.workspace / "smoke" / "study.yaml"))
-    return size(study, Datasets(study))
+    return known(study)
+
+
+def known(study: Study) -> Size:
+    found = size(study, Datasets(study))
+    assert found is not None
+    return found
 
 
 def taken(folder: Path, pattern: str = "*") -> int:
@@ -51,7 +57,7 @@ def test_the_estimate_of_others(sweep: Sweep, choices: tuple[str, ...], within: 
 def test_what_is_recorded_counts() -> None:
     def total(**record: object) -> Size:
         study = check(load(SMOKE) | {"record": record})
-        return size(study, Datasets(study))
+        return known(study)
 
     everything, nothing = total(models="all"), total(weights="none", models="none")
     few = total(weights={"best-k": {"k": 2}}, models={"best-k": {"k": 2}})

@@ -39,3 +39,8 @@ def test_data_that_the_head_can_read(source: str, make_study: Callable[..., Stud
 def test_data_that_do_not_travel(source: str, rule: str, make_study: Callable[..., Study]) -> None:
     with pytest.raises(ConfigError, match=f"data.source: .*{rule}"):
         travels(make_study(data={"source": source}))
+
+
+def test_a_trainer_that_does_not_travel(make_study: Callable[..., Study]) -> None:
+    with pytest.raises(ConfigError, match="trainer: does not travel to a cluster's head"):
+        travels(make_study(trainer="mine:Trainer"))

@@ -8,14 +8,12 @@ import numpy as np
 import pytest
 
 from sweep import model
-from sweep.answers.confusion import confusion, records
+from sweep.answers.confusion import confusion, predicted, records
 from sweep.datasets import Datasets
 from sweep.recording.confusion_matrix import draw
 from sweep.scheduling.runner import Advanced, Link, advance
 from sweep.spec.study import Study
 from trainer import checkpoint
-from trainer.config import Config
-from trainer.rules import build
 
 
 @pytest.mark.parametrize("fields", [{"replicates": 2}, {"data": {"folds": 3}, "replicates": 3}])
@@ -29,8 +27,8 @@ def test_the_diagonal_is_the_accuracy(
     outcome, state = advance(link, splits.data, None)
     assert isinstance(outcome, Advanced)
     assert state is not None
-    arrays = model.arrays(build(Config, plain), state, splits.preprocessing)
-    counts = confusion(build(Config, plain), arrays, splits)
+    arrays = model.arrays(datasets.trainers.learnt(plain, state), splits.preprocessing)
+    counts = confusion(predicted(plain, arrays, datasets), splits.data)
     rows = [len(splits.data.fold(each).y_val) for each in range(study.replicates)]
     assert counts.sum() == sum(rows)
     right = np.dot(outcome.metrics["val_accuracy"], rows)

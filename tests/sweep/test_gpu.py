@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from sweep.datasets import Datasets
 from sweep.scheduling.ray_runner import RayRunner, RayUnavailable
 from sweep.scheduling.runner import Link, Raised, advance
 from sweep.spec.study import Study, check
@@ -39,4 +40,4 @@ def test_without_cupy_nothing_starts(study: Study, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(importlib.util, "find_spec", found)
     with pytest.raises(RayUnavailable, match=r"^resources\.gpu: .* install the extra `gpu`"):
-        RayRunner(None, study.resources, None)  # type: ignore[arg-type]
+        RayRunner(Datasets(study), study.resources, None)

@@ -239,7 +239,7 @@ def test_a_sampler_whose_package_is_missing(
     ("fields", "message"),
     [
         ({"modle": {}}, "modle: is not a field (did you mean model?)"),
-        ({"zzz": 1}, "zzz: is not a field; known here: name, question, data, model, training,"),
+        ({"zzz": 1}, "zzz: is not a field; known here: name, question, data, trainer, model,"),
         ({"model": {"droput": 0.1}}, "model.droput: is not a field (did you mean dropout?)"),
         ({"model": {"dropout": 1.5}}, "model.dropout: must lie in [0, 1), got 1.5"),
         ({"model": {"activation": "rleu"}}, "model.activation: must be one of "),

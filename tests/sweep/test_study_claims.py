@@ -36,13 +36,19 @@ def mistakes(*claims: Any) -> list[str]:
 
 def test_a_claim_as_it_is_read() -> None:
     where = {"model.activation": "relu", "model.dropout": 0}
+    other = CLAIM | {
+        "name": "other",
+        "expect": "before > after",
+        "best_over": "model.activation",
+    }
     whole = CLAIM | {"where": where, "by": "val_loss", "margin": 0.01}
-    assert study(whole, CLAIM | {"name": "other", "expect": "before > after"}).claims == (
+    assert study(whole, other).claims == (
         Claim(
             "after-beats-before",
             "model.batch_norm",
             ("after", "before"),
             {"model.activation": "relu", "model.dropout": 0.0},
+            best_over=None,
             larger=True,
             by="val_loss",
             margin=0.01,
@@ -52,6 +58,7 @@ def test_a_claim_as_it_is_read() -> None:
             "model.batch_norm",
             ("after", "before"),
             {},
+            best_over="model.activation",
             larger=False,
             by="val_accuracy",
             margin=0.0,
@@ -90,6 +97,20 @@ def test_no_claims_are_no_claims() -> None:
 COMPARE = "must name one field, with two of its options"
 BAD = [
     ({"name": "a b"}, "claims.0.name: must be letters"),
+    (
+        {"best_over": "model.batch_norm"},
+        "claims.0.best_over: must be a field that is neither compared nor held, got "
+        "'model.batch_norm'",
+    ),
+    (
+        {"best_over": "model.dropout", "where": {"model.dropout": 0.1}},
+        "claims.0.best_over: must be a field that is neither compared nor held",
+    ),
+    (
+        {"best_over": "training.learning_rate"},
+        "claims.0.best_over: has endless values, so none of them is the best: give it a step",
+    ),
+    ({"best_over": "model.dropot"}, "claims.0.best_over: is not a field that is searched (did"),
     ({"name": 1}, "claims.0.name: must be letters"),
     ({"compare": None}, f"claims.0.compare: {COMPARE}, got null"),
     ({"compare": {}}, f"claims.0.compare: {COMPARE}, got {{}}"),

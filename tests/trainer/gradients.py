@@ -7,7 +7,7 @@ import numpy as np
 from tests.trainer.conftest import config
 from trainer.arrays import Memory
 from trainer.convolution import Image
-from trainer.losses import cross_entropy, targets
+from trainer.losses import LOSSES, targets
 from trainer.network import Layout, network
 from trainer.tape import Tape, Variable
 
@@ -25,6 +25,7 @@ class Problem:
         seed: int = 0,
         smoothing: float = 0.0,
         binary: bool = False,
+        loss: str = "cross_entropy",
         image: Image | None = None,
     ) -> None:
         generator = np.random.default_rng(seed)
@@ -55,14 +56,17 @@ class Problem:
         targets(labels, 1 / ROWS, self._target)
         self._shifted, self._sums = np.zeros(scores.shape), np.zeros((REPLICATES, 1, ROWS))
         left = (self.tape, scores, self._target, self._shifted, self._sums)
-        backward(cross_entropy(*left, smoothing=smoothing))
+        backward(LOSSES[loss](*left, smoothing=smoothing))
+        self._squared = loss == "squared_error"
         self._smooth = (1 - smoothing) * self._target + smoothing / classes / ROWS
 
     def loss(self, theta: np.ndarray) -> float:
-        """The mean cross-entropy, summed over replicates."""
+        """The mean loss, summed over replicates."""
         self.theta[:] = theta
         self.tape.run()
         logs = np.log(self._sums / ROWS) - self._shifted
+        if self._squared:
+            return float(np.square(np.exp(-logs) - ROWS * self._smooth).sum() / ROWS)
         return float((logs * self._smooth).sum())
 
 

@@ -7,6 +7,7 @@ from tests.trainer.conftest import config, fold
 from tests.trainer.test_replicates import assert_same, check_fused
 from trainer.data import Data
 from trainer.folding import fold as folded
+from trainer.losses import LOSSES
 from trainer.prediction import evaluate, predict_proba
 from trainer.rules import ConfigError
 from trainer.state import weights
@@ -37,10 +38,11 @@ def test_one_output_learns_and_predicts_two_classes(two: Data) -> None:
 
 @pytest.mark.parametrize("hidden", [[], [1], [7, 5]])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("loss", LOSSES)
 def test_replicates_and_links(
-    hidden: list[int], smoothing: float, two: Data, monkeypatch: pytest.MonkeyPatch
+    hidden: list[int], smoothing: float, loss: str, two: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cfg = config({"hidden": hidden}, loss=LOSS, label_smoothing=smoothing)
+    cfg = config({"hidden": hidden}, loss=loss, label_smoothing=smoothing)
     whole = train(cfg, two, None, 4, seed=5, replicates=3)
     half = train(cfg, two, None, 2, seed=5, replicates=3)
     assert_same(train(cfg, two, half.state, 4, seed=5, replicates=3).state, whole.state)

@@ -17,10 +17,11 @@ from trainer.device import Device, DeviceError, opened
 from trainer.dropout import KINDS
 from trainer.gemm import Gemm, layout
 from trainer.optimisers import OPTIMISERS
+from trainer.protocol import Progress
 from trainer.resident import GAMMA, Resident
 from trainer.state import METRICS
 from trainer.streams import Purpose
-from trainer.training import Progress, train
+from trainer.training import train
 
 TRAINING: list[dict[str, Any]] = [
     *({"optimizer": name} for name in OPTIMISERS),
@@ -29,6 +30,7 @@ TRAINING: list[dict[str, Any]] = [
     {"clip_norm": 0.5, "l1": 1e-3, "max_norm": 1.0},
     {"clip_value": 0.01, "l2": 1e-2},
     {"label_smoothing": 0.1},
+    {"loss": "squared_error", "label_smoothing": 0.1},
     {"batch_size": 100},
     {"batch_size": 20},
     {"batch_size": 1},

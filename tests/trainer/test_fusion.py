@@ -16,7 +16,8 @@ from trainer.config import Config
 from trainer.data import Data
 from trainer.fusion import FORMS, Compiler, Operation, fuse
 from trainer.optimisers import OPTIMISERS
-from trainer.training import Progress, train
+from trainer.protocol import Progress
+from trainer.training import train
 
 
 def interpreted(source: str) -> Callable[..., None]:

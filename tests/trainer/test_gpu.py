@@ -9,7 +9,8 @@ from tests.trainer.conftest import config, fold
 from trainer.config import Config
 from trainer.data import Data
 from trainer.device import Device, DeviceError, Program, opened
-from trainer.training import Progress, train
+from trainer.protocol import Progress
+from trainer.training import train
 
 STEPS = 50
 

@@ -5,6 +5,7 @@ import pytest
 from tests.trainer.gradients import Problem, error
 from trainer.activations import ACTIVATIONS
 from trainer.dropout import KINDS
+from trainer.losses import LOSSES
 
 TOLERANCE = 1e-6
 
@@ -43,11 +44,11 @@ def test_a_gradient_wrong_by_a_thousandth_fails(activation: Any) -> None:
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
-@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("hidden", [[], [7, 5]])
-def test_gradient_of_every_loss(hidden: list[int], binary: bool, smoothing: float) -> None:
-    model = {"hidden": hidden, "activation": "tanh"}
-    problem = Problem(model, binary=binary, smoothing=smoothing)
+def test_gradient_of_every_loss(hidden: list[int], loss: str, smoothing: float) -> None:
+    model, binary = {"hidden": hidden, "activation": "tanh"}, loss == "binary_cross_entropy"
+    problem = Problem(model, loss=loss, binary=binary, smoothing=smoothing)
     assert error(problem) < TOLERANCE
     assert error(problem, scale=1.001) > 9e-4
 

@@ -1,13 +1,16 @@
 import numpy as np
+import pytest
 
+from tests.trainer.conftest import config
+from tests.trainer.test_fusion import check_loops
 from trainer.arrays import Memory
 from trainer.layers import against_zero
-from trainer.losses import cross_entropy, score, targets
+from trainer.losses import LOSSES, cross_entropy, score, targets
 from trainer.tape import Tape, Variable
 
 
 def ran(
-    scores: np.ndarray, labels: np.ndarray, smoothing: float = 0.0
+    scores: np.ndarray, labels: np.ndarray, smoothing: float = 0.0, loss: str = "cross_entropy"
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Gradient, summed losses and right answers for scores (R, K, N) and labels (R, N)."""
     replicates, _, rows = scores.shape
@@ -16,7 +19,7 @@ def ran(
     target, shifted = np.empty_like(scores), np.empty_like(scores)
     sums = np.empty((replicates, 1, rows), scores.dtype)
     targets(labels, 1 / rows, target)
-    gradient = cross_entropy(tape, scores, target, shifted, sums, smoothing=smoothing)
+    gradient = LOSSES[loss](tape, scores, target, shifted, sums, smoothing=smoothing)
     tape.run()
     return gradient, *score(labels, target, shifted, sums)
 
@@ -40,6 +43,23 @@ def test_smoothed_labels() -> None:
     smooth = 0.7 * np.eye(5)[labels].swapaxes(1, 2) + 0.3 / 5
     gradient, losses, correct = ran(scores, labels, 0.3)
     np.testing.assert_allclose(gradient, (odds - smooth) / 7, atol=1e-15)
+    _, plain, same = ran(scores, labels)
+    np.testing.assert_array_equal(losses, plain)
+    np.testing.assert_array_equal(correct, same)
+
+
+def test_the_squared_error_has_a_gradient_of_its_own_and_reports_the_same() -> None:
+    generator = np.random.default_rng(0)
+    scores, labels = generator.normal(0, 3, (2, 5, 7)), generator.integers(0, 5, (2, 7))
+    odds = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    gradient, losses, correct = ran(scores, labels, 0.3, "squared_error")
+    for replicate, row in np.ndindex(2, 7):
+        p = odds[replicate, :, row]
+        error = p - 0.7 * np.eye(5)[labels[replicate, row]] - 0.3 / 5
+        jacobian = np.diag(p) - np.outer(p, p)
+        np.testing.assert_allclose(
+            gradient[replicate, :, row], jacobian @ (2 * error) / 7, atol=1e-15
+        )
     _, plain, same = ran(scores, labels)
     np.testing.assert_array_equal(losses, plain)
     np.testing.assert_array_equal(correct, same)
@@ -74,3 +94,7 @@ def test_huge_scores_stay_finite() -> None:
 def test_equal_scores_count_for_the_first_class_alone() -> None:
     _, _, correct = ran(np.zeros((1, 4, 8)), np.arange(8)[None] % 4)
     np.testing.assert_array_equal(correct, [2])
+
+
+def test_compiled_loops_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_loops(config(loss="squared_error", label_smoothing=0.1, batch_size=4), monkeypatch)

@@ -181,9 +181,13 @@ def compare(
     optimise: Optimise = momentum,
     schedule: Schedule | None = None,
     clip: Callable[[list[Any]], None] = lambda _parameters: None,
+    objective: Callable[[Any, Any], Any] | None = None,
     classes: int = 3,
 ) -> None:
-    """Trains in both and compares all arrays after every epoch."""
+    """Trains in both and compares all arrays after every epoch.
+
+    `objective` is what is trained on if it is not what is reported.
+    """
     made = fold(classes=classes)
     data = Data((made,), classes)
     inputs, total = made.x_train.shape[1], cfg.training.epochs
@@ -211,6 +215,7 @@ def compare(
             if cfg.training.binary
             else nn.CrossEntropyLoss(label_smoothing=cfg.training.label_smoothing)
         )
+        trained = loss if objective is None else objective
 
         def target(y: Array) -> Any:
             labels = torch.tensor(y)
@@ -227,7 +232,7 @@ def compare(
                 twin.masks(stream.random_raw(net.random(size) // 4).view(np.uint16), size)
                 optimiser.zero_grad()
                 x = torch.tensor(made.x_train[rows], dtype=torch.float64)
-                loss(twin.net(x), target(made.y_train[rows])).backward()
+                trained(twin.net(x), target(made.y_train[rows])).backward()
                 clip([*regularised, *rest])
                 optimiser.step()
                 if pace is not None and stepwise:
@@ -435,3 +440,11 @@ def test_label_smoothing(smoothing: float) -> None:
 @pytest.mark.parametrize("hidden", [[], [7, 5]])
 def test_binary_cross_entropy(hidden: list[int]) -> None:
     compare(exact({"hidden": hidden}, loss="binary_cross_entropy"), classes=2)
+
+
+def test_squared_error() -> None:
+    def objective(scores: Any, labels: Any) -> Any:
+        hot = nn.functional.one_hot(labels, 3).double()
+        return nn.MSELoss(reduction="sum")(scores.softmax(1), hot) / len(hot)
+
+    compare(exact(loss="squared_error"), objective=objective)

@@ -1,0 +1,1 @@
+"""Trainers of one's own, and studies that sweep them."""

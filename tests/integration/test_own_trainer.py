@@ -1,0 +1,83 @@
+"""A study of scikit-learn models: the example, on Ray workers that have not got its code."""
+
+import json
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+
+from sweep.datasets import Datasets
+from sweep.scheduling.runner import Advanced, Link, LocalRunner
+from sweep.spec.study import check
+from sweep.spec.study_file import load
+from tests.integration.conftest import ROOT, Sweep
+
+EXAMPLE = ROOT / "examples" / "scikit_learn.yaml"
+
+
+def test_it_is_swept_recorded_tested_and_reproduced(sweep: Sweep) -> None:
+    code = (ROOT / "examples" / "scikit_learn.py").read_text()
+    (sweep.workspace.parent / "mushrooms.py").write_text(code)
+    own = "--set=trainer=mushrooms:Linear", "--allow-code=mushrooms"
+    sweep("run", EXAMPLE, "--trials=4", "--set=search.sampler=random", *own)
+    shown = sweep.show("scikit_learn")
+    assert shown["state"] == "finished"
+    assert {each["state"] for each in shown["trials"]} <= {"complete", "pruned"}
+    assert shown["test"]["mean"] > 0.9
+    best = shown["trials"][shown["best"]]
+    assert best["epoch"] == 9
+    assert best["environment"]["trainer"]
+    assert shown["looks_at_test"][0]["trial"] == shown["best"]
+
+    parent, *children = sweep.runs("scikit_learn")
+    assert len(children) == 4
+    params = children[shown["best"]].data.params
+    assert params["model.alpha"] == str(best["params"]["model.alpha"])
+    assert (params["training.epochs"], params["data.preprocess"]) == ("9", "standardize")
+    client = MlflowClient(f"sqlite:///{sweep.workspace / 'mlflow.db'}")
+    run = children[shown["best"]].info.run_id
+    steps = [each.step for each in client.get_metric_history(run, "val_loss")]
+    assert steps == list(range(1, 10))
+    artifacts = {each.path for each in client.list_artifacts(run)}
+    assert {"config.yaml", "learning_curve.png", "weights.npz", "confusion_matrix.png"} <= artifacts
+    assert "model" not in artifacts
+    assert "report.html" in {each.path for each in client.list_artifacts(parent.info.run_id)}
+    assert not client.search_registered_models()
+
+    again = sweep("reproduce", "scikit_learn", shown["best"], "--allow-code=mushrooms", "--json")
+    assert json.loads(again)["identical"]
+
+
+def test_links_give_the_bits_of_one_and_of_each_replicate_alone() -> None:
+    study = check(load(EXAMPLE))
+    datasets = Datasets(study, allow_code=["examples.scikit_learn"])
+    config = study.first_config()
+    runner = LocalRunner(datasets)
+    links = [Link(0, config, until, 0, 2) for until in (1, 4)]
+    links += [Link(1, config, 4, 0, 2), Link(2, config, 4, 0, 1, first=1)]
+    outcomes = []
+    for link in links:
+        runner.submit(link)
+        (outcome,) = runner.wait(0)
+        assert isinstance(outcome, Advanced)
+        outcomes.append(outcome)
+    _, chained, whole, second = outcomes
+    for name in ("val_loss", "val_accuracy"):
+        np.testing.assert_array_equal(chained.metrics[name], whole.metrics[name])
+        np.testing.assert_array_equal(whole.metrics[name][1:], second.metrics[name])
+    assert whole.metrics["val_loss"][0] != whole.metrics["val_loss"][1]
+
+
+@pytest.mark.parametrize("fold", [0, 2])
+def test_each_fold_is_predicted_by_its_own_replicate(fold: int) -> None:
+    study = check(load(EXAMPLE) | {"data": {"folds": 3}})
+    datasets = Datasets(study, allow_code=["examples.scikit_learn"])
+    config = study.first_config()
+    runner = LocalRunner(datasets)
+    runner.submit(Link(0, config, 3, 0, 3))
+    (outcome,) = runner.wait(0)
+    assert isinstance(outcome, Advanced)
+    folds = datasets.data(config).folds
+    odds = datasets.trainers.predict_proba(config, runner.state(0), [each.x_val for each in folds])
+    accuracy = np.mean(odds[fold].argmax(axis=1) == folds[fold].y_val)
+    assert accuracy == outcome.metrics["val_accuracy"][fold]

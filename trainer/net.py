@@ -1,0 +1,42 @@
+"""A net of ours as a trainer: what `protocol.Trainer` asks for."""
+
+import math
+from dataclasses import dataclass
+
+from trainer.arrays import Array
+from trainer.config import Config
+from trainer.data import Data
+from trainer.device import Device
+from trainer.prediction import predict_proba
+from trainer.protocol import Progress
+from trainer.state import State, weights
+from trainer.training import train
+
+
+@dataclass(frozen=True)
+class Net:
+    """Trains a configuration of ours; `device` and `seconds` as in `training.train`."""
+
+    config: Config
+    device: Device | None = None
+    seconds: float = math.inf
+
+    def train(
+        self, data: Data, state: State | None, until: int, *, seed: int, replicates: range
+    ) -> Progress:
+        """As `training.train`."""
+        return train(
+            self.config,
+            data,
+            state,
+            until,
+            seed=seed,
+            replicates=len(replicates),
+            first=replicates.start,
+            device=self.device,
+            seconds=self.seconds,
+        )
+
+    def predict_proba(self, state: State, x: Array) -> Array:
+        """Class probabilities (R, n, K) for the rows of x (n, D)."""
+        return predict_proba(self.config, weights(self.config, state), x)
