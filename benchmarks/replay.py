@@ -34,10 +34,10 @@ ENDLESS = 10**9
 
 
 class Method(NamedTuple):
-    """A way to search; `told_complete` says that pruned trials are told as complete ones."""
+    """A way to search: two fields of `search`, and whether pruned trials are told as complete."""
 
     sampler: str
-    pruner: str = "none"
+    pruner: str | dict[str, Any] = "none"
     told_complete: bool = False
 
 
@@ -191,8 +191,8 @@ def replayed(
         there = bool(finds.found) and finds.found[-1].value <= goal
         return 2 if there or runner.now >= seconds else 0
 
-    entry = PRUNERS[method.pruner]
-    pruner = entry.make(study.search.pruner, study.name, study.epochs)
+    chosen = study.search.pruner
+    pruner = PRUNERS[chosen.name].make(chosen, study.name, study.epochs)
     loop = Loop(
         study, asked, runner, pruner, finds, unseen, clock=lambda: runner.now, interrupts=interrupts
     )

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from sweep.answers import pareto
-from sweep.answers.evidence import Axis, Evidence, Trial
+from sweep.answers.evidence import Axis, Evidence, Trial, elided
 from sweep.answers.importance import importances
 from sweep.answers.interactions import interactions
 from sweep.answers.plots import (
@@ -23,10 +23,8 @@ from sweep.answers.plots import (
     cell,
     colour,
     course,
-    elided,
     numeric_surfaces,
 )
-from sweep.recording.projection import cut
 
 LONGEST_LABEL = 40
 MOST_TICKS = 12
@@ -46,7 +44,7 @@ def compared_groups(evidence: Evidence) -> Any:
         place = {"row": index // columns + 1, "col": index % columns + 1}
         for group, shade in zip(each.groups, SIDES, strict=True):
             epochs = list(range(1, len(group.mean) + 1))
-            told = f"{_text(each.claim.field)} {_text(elided(group.label))} ({group.trials} trials)"
+            told = f"{_text(each.claim.field)} {_text(group.label)} ({group.trials} trials)"
             spread = np.nan_to_num(group.sd)
             figure.add_scatter(
                 x=[*epochs, *reversed(epochs)],
@@ -264,7 +262,7 @@ def _shown(axis: Axis, value: Any) -> Any:
 
 
 def _text(text: str) -> str:
-    return html.escape(cut(text, LONGEST_LABEL), quote=False)
+    return html.escape(elided(text, LONGEST_LABEL), quote=False)
 
 
 def _laid_out(figure: Any, x: str | None, y: str | None) -> Any:

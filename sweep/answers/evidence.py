@@ -149,6 +149,14 @@ def short(name: str, names: Sequence[str]) -> str:
     return name
 
 
+def elided(text: str, longest: int) -> str:
+    """A text without some of its middle if it is long: mappings differ at their ends."""
+    if len(text) <= longest:
+        return text
+    head = longest // 4
+    return f"{text[:head]}…{text[head + 1 - longest :]}"
+
+
 def _label(value: Any) -> str:
     return "null" if value is None else str(value)
 

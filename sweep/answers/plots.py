@@ -18,7 +18,7 @@ from scipy.special import stdtrit
 
 from sweep.answers import pareto
 from sweep.answers.confusion import MOST_CLASSES
-from sweep.answers.evidence import Axis, Evidence, Trial, short
+from sweep.answers.evidence import Axis, Evidence, Trial, elided, short
 from sweep.answers.importance import importances
 from sweep.answers.interactions import Interaction, interactions
 from sweep.answers.surface import Surface, surface
@@ -29,7 +29,7 @@ COLOURS = {"complete": "#1f77b4", "pruned": "#9a9a9a", "failed": "#d62728"}
 OTHERS = "#e08214"
 SIDES = ("#1f77b4", "#d95f02")
 """The colours of the two options of a claim."""
-LONGEST_LABEL = 22
+LONGEST_LABEL, LONGEST_OPTION = 22, 30
 MOST_SLICES = 12
 MOST_SURFACES = 3
 CROWDED = 5
@@ -65,7 +65,7 @@ def compared_groups(evidence: Evidence) -> Figure | None:
     for panel, each in zip(panels, found, strict=False):
         for group, shade in zip(each.groups, SIDES, strict=True):
             epochs = np.arange(1, len(group.mean) + 1)
-            label = f"{elided(group.label)} ({group.trials})"
+            label = f"{elided(group.label, LONGEST_OPTION)} ({group.trials})"
             marker = "o" if len(epochs) == 1 else None
             panel.plot(epochs, group.mean, color=shade, linewidth=1.6, marker=marker, label=label)
             band = group.mean - group.sd, group.mean + group.sd
@@ -82,13 +82,6 @@ def compared_groups(evidence: Evidence) -> Figure | None:
         panel.set_xlabel("epoch")
     _entitle(figure, "The groups that claims compare", "mean and ± sd over replicates, (n) trials")
     return figure
-
-
-def elided(label: str) -> str:
-    """A label without its middle if it is long: mappings differ at their end."""
-    if len(label) <= LONGEST_LABEL:
-        return label
-    return f"{label[: LONGEST_LABEL // 3]}…{label[LONGEST_LABEL // 3 - LONGEST_LABEL :]}"
 
 
 def optimisation_history(evidence: Evidence) -> Figure | None:
@@ -249,7 +242,7 @@ def _means(panel: Axes, places: NDArray[np.float64], values: NDArray[np.float64]
 
 
 def _categories(panel: Axes, labels: Sequence[str]) -> None:
-    texts = [cut(each, LONGEST_LABEL) for each in labels]
+    texts = [elided(each, LONGEST_LABEL) for each in labels]
     slanted = len(texts) >= CROWDED or sum(map(len, texts)) > 30
     panel.set_xticks(
         range(len(texts)),
@@ -332,7 +325,7 @@ def _heat(panel: Axes, table: Interaction, low: float, high: float) -> None:
     panel.imshow(table.mean, cmap="viridis", vmin=low, vmax=high or 1.0, aspect="auto")
     panel.set_xlabel(cut(table.column, 40))
     panel.set_ylabel(cut(table.row, 40))
-    labels = [cut(each, LONGEST_LABEL) for each in table.columns]
+    labels = [elided(each, LONGEST_LABEL) for each in table.columns]
     slanted = len(labels) >= CROWDED
     panel.set_xticks(
         range(len(labels)),
@@ -342,7 +335,7 @@ def _heat(panel: Axes, table: Interaction, low: float, high: float) -> None:
         rotation_mode="anchor",
         fontsize=8,
     )
-    rows = [cut(each, LONGEST_LABEL) for each in table.rows]
+    rows = [elided(each, LONGEST_LABEL) for each in table.rows]
     panel.set_yticks(range(len(rows)), rows, fontsize=8)
     for row, column in np.ndindex(table.mean.shape):
         bright = table.mean[row, column] > (low + high) / 2

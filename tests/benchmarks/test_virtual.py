@@ -220,3 +220,13 @@ def test_seeds_belong_to_virtual(capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             __main__.main(wrong)
         assert "--seeds: is virtual's alone, and at least 1" in capsys.readouterr().err
+
+
+def test_the_table_holds_what_the_trainer_gives() -> None:
+    found = table.load()
+    assert found.losses.shape == (len(table.cells()), EPOCHS, 3)
+    assert len(found.held_out) == len(found.seconds) == len(found.losses)
+    assert np.isfinite(found.values()).all()
+    for number in (0, 5005, 10_388):  # whose rates amplify little of what BLAS rounds
+        losses, _ = curves.trained(config(number), curves.data())
+        np.testing.assert_allclose(losses[:2, :3], found.losses[number, :2], rtol=0.01)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from sweep.recording.records import Epochs, SweepEnded, SweepStarted, TrialEnded, TrialStarted
+from tests.integration.browser import BROWSER, DRIVER, opened
 from tests.integration.mlflow_server import HOST, empty_store, mlflow_server
 from tests.integration.recorded import T0, Place
 
@@ -18,7 +19,8 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),
     pytest.mark.filterwarnings(
-        "ignore:The ``noload`` loader strategy:sqlalchemy.exc.SADeprecationWarning"
+        "ignore::ResourceWarning",
+        "ignore:The ``noload`` loader strategy:sqlalchemy.exc.SADeprecationWarning",
     ),
 ]
 TRIALS, EPOCHS, METRICS = 2000, 27, 12
@@ -89,7 +91,13 @@ def test_a_long_study_is_whole_and_its_page_opens(tmp_path: Path) -> None:
         with direct.open(request, timeout=PAGE_SECONDS) as answer:
             found = json.load(answer)
         took = time.monotonic() - began
-    print(f"the first page took {took:.2f} s")
+        if BROWSER and DRIVER:
+            with opened(f"http://{HOST}:{port}", tmp_path) as browser:
+                began = time.monotonic()
+                browser.open(f"/#/experiments/{experiment}/runs")
+                browser.see(lambda: "matching runs" in browser.text(), "many")
+                print(f"the page of the study was drawn in {time.monotonic() - began:.1f} s")
+    print(f"its first runs were found in {took:.2f} s")
     assert len(found["runs"]) == 100
     assert all(len(run["data"]["metrics"]) == METRICS + 1 for run in found["runs"])
     assert found["next_page_token"]

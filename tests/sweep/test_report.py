@@ -11,7 +11,7 @@ from matplotlib.image import imread
 from sweep.answers import charts, plots, report
 from sweep.answers.answer import answer, cost
 from sweep.answers.document import Heading
-from sweep.answers.evidence import Evidence, evidence, short
+from sweep.answers.evidence import Evidence, elided, evidence, short
 from sweep.answers.importance import importances
 from sweep.answers.interactions import interactions
 from sweep.search.samplers import distribution
@@ -170,6 +170,15 @@ def test_the_confusion_matrix_is_drawn_when_it_was_noted(tmp_path: Path) -> None
     noted = evidence(folder)
     assert plots.PICTURES["confusion_matrix"](noted) is not None
     assert "&lt;b&gt;" in charts.CHARTS["confusion_matrix"](noted).to_json()
+
+
+def test_long_options_that_differ_at_their_ends_stay_apart() -> None:
+    texts = [f"{{source: models:/another@champion, freeze: {n}}}" for n in (0, 1)]
+    assert [elided(each, 22) for each in texts] == [
+        "{sour…pion, freeze: 0}",
+        "{sour…pion, freeze: 1}",
+    ]
+    assert elided("x" * 22, 22) == "x" * 22
 
 
 @pytest.mark.parametrize(
