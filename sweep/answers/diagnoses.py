@@ -77,10 +77,7 @@ def _group(field: str, option: str, trials: Sequence[TrialResult]) -> Group:
 
 
 def _said(trial: TrialResult) -> list[str]:
-    reason = (
-        trial.reason if trial.state == "pruned" else None
-    )  # of an exception it may say anything
-    return [*trial.diagnosis, *([reason] if reason else [])]
+    return [*trial.diagnosis, *([trial.reason] if trial.reason else [])]
 
 
 def table(found: Sequence[Group]) -> tuple[list[str], list[list[str]]] | None:
