@@ -34,6 +34,8 @@ FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 5.0
 """How long to wait before what failed is tried again; the pause doubles from first to longest."""
 PATIENCE_SECONDS = 60.0
+HURRIES = "SWEEP_RECORDER_HURRIES"
+"""The environment variable that is 1 when somebody waits for the recorder to end."""
 PICTURES_SHARE = 0.05
 """Of the time, while trials train: a learning curve costs as much as a short trial."""
 ENTRIES_AT_A_TIME = 500
@@ -215,7 +217,8 @@ def main(study_dir: str, artifact_root: str | None = None) -> int:
     """What `python -m sweep.recording.recorder` does; the exit code."""
     tracking_uri = os.environ["MLFLOW_TRACKING_URI"]
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level="INFO")
-    _yield_to_training()
+    if os.environ.get(HURRIES) != "1":
+        _yield_to_training()
     folder = Path(study_dir)
     with _lock(folder):
         outbox = Outbox(folder / "outbox.db")

@@ -4,7 +4,7 @@ import os
 import signal
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -220,3 +220,22 @@ def test_weights_that_are_gone_stop_nothing(place: Place) -> None:
     place.send_all()
     run = Found(place.uri).trials[0]
     assert (run.info.status, run.data.tags["sweep.missing"]) == ("FINISHED", "weights.npz")
+
+
+def test_a_recorder_that_is_waited_for_hurries(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweep.recording.recording.PATIENCE_SECONDS", 0.0)
+    recording = place.start()
+    place.train(0)
+    seen = []
+
+    def look(_backlog: Backlog) -> None:
+        pid = recording._process.pid
+        with suppress(ProcessLookupError):
+            seen.append((pid, os.getpriority(os.PRIO_PROCESS, pid)))
+
+    assert recording.drain(100, look) == Backlog(0, 0, 0)
+    assert len({pid for pid, _ in seen}) == 1
+    assert {niceness for _, niceness in seen} == {os.getpriority(os.PRIO_PROCESS, 0)}
+    assert list(Found(place.uri).trials) == [0]
