@@ -59,8 +59,8 @@ def test_its_code_travels_to_workers(
     monkeypatch.syspath_prepend(tmp_path)
     study = check(load(EXAMPLE) | {"trainer": "toadstools:Linear"})
     datasets = Datasets(study, allow_code=["toadstools"])
-    file.unlink()
     here, there = LocalRunner(datasets), RayRunner(datasets, study.resources, ray_address)
+    file.unlink()
     with closing(there):
         for until in (1, 3):
             link = Link(0, study.first_config(), until, 0, 2)
