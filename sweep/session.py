@@ -200,7 +200,7 @@ class Session:
             if not quiet and time.monotonic() - shown > 2:
                 shown = time.monotonic()
                 text = f"recording: {backlog.records} records, {backlog.pictures} pictures to go"
-                print(text, file=sys.stderr, flush=True)
+                print(recording.behind() or text, file=sys.stderr, flush=True)
 
         try:
             backlog = recording.drain(DRAIN_SECONDS, on_progress)
