@@ -96,10 +96,9 @@ def _fit(figures: Mapping[str, float]) -> Iterator[str]:
     if train - validation > GAP:
         yield f"fits train ({train:.3f}), not validation ({validation:.3f}): regularise"
     elif train < UNFIT and validation < UNFIT:
-        yield (
-            f"does not fit train ({train:.3f}): try another activation, init, batch norm, "
-            "learning rate or optimiser"
-        )
+        layered = any(name.startswith("health/") for name in figures)  # it may be no net of ours
+        cure = ": try another activation, init, batch norm, learning rate or optimiser"
+        yield f"does not fit train ({train:.3f}){cure if layered else ''}"
 
 
 def _by_layer(figures: Mapping[str, float], what: str) -> Iterator[tuple[int, float]]:

@@ -71,6 +71,9 @@ def reproduce(
     outcome, state = retrained(results, trial, datasets, gpu=study.resources.gpu > 0)
     if isinstance(outcome, Raised):
         raise NotReproducible(f"trial {number} fails now:\n{outcome.error}")
+    gone = [name for name in trial.metrics if name not in outcome.metrics]
+    if gone:
+        raise NotReproducible(f"trial {number} has no {gone[0]} now")
     differences = [
         abs(then - float(now))
         for name, recorded in trial.metrics.items()

@@ -158,7 +158,9 @@ def _tell(finished: "Finished", folder: str | None, as_json: bool) -> None:
         click.echo(f"MLflow has refused records, which are set aside: {reason}", err=True)
     if finished.interrupted:
         leave(INTERRUPTED)
+    failed = [each for each in results.trials if each.state == "failed"]
+    why = f"; trial {failed[-1].number} failed: {failed[-1].reason}" if failed else ""
     if ending.failure:
-        raise Mistake(f"gave up: {ending.failure}", 1)
+        raise Mistake(f"gave up: {ending.failure}{why}", 1)
     if results.best is None:
-        raise Mistake("no trial completed", 1)
+        raise Mistake(f"no trial completed{why}", 1)

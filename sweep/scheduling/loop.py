@@ -225,7 +225,7 @@ class Loop:
             case Advanced():
                 self._advance(trial, outcome, since)
             case Raised():
-                self._end(trial, Event.RAISE, "exception", outcome.error)
+                self._end(trial, Event.RAISE, f"exception: {outcome.cause}", outcome.error)
             case Lost():
                 self._lose(trial, outcome)
 

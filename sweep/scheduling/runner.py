@@ -27,6 +27,9 @@ from trainer.protocol import Trainer
 from trainer.rules import build
 from trainer.state import State
 
+LONGEST_CAUSE = 300
+"""Characters of what was raised that the reason of a failed trial has."""
+
 
 @dataclass(frozen=True)
 class Link:
@@ -101,6 +104,12 @@ class Raised:
 
     number: int
     error: str
+
+    @property
+    def cause(self) -> str:
+        """What was raised: the last line of the traceback, if it is long its beginning."""
+        last = self.error.rstrip().rpartition("\n")[2]
+        return last if len(last) <= LONGEST_CAUSE else f"{last[: LONGEST_CAUSE - 1]}…"
 
 
 @dataclass(frozen=True)

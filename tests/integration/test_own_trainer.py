@@ -1,12 +1,15 @@
 """A study of scikit-learn models: the example, on Ray workers that have not got its code."""
 
 import json
+from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
 from mlflow import MlflowClient
 
 from sweep.datasets import Datasets
+from sweep.scheduling.ray_runner import RayRunner
 from sweep.scheduling.runner import Advanced, Link, LocalRunner
 from sweep.spec.study import check
 from sweep.spec.study_file import load
@@ -46,6 +49,28 @@ def test_it_is_swept_recorded_tested_and_reproduced(sweep: Sweep) -> None:
 
     again = sweep("reproduce", "scikit_learn", shown["best"], "--allow-code=mushrooms", "--json")
     assert json.loads(again)["identical"]
+
+
+def test_its_code_travels_to_workers(
+    ray_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "toadstools.py"
+    file.write_text((ROOT / "examples" / "scikit_learn.py").read_text())
+    monkeypatch.syspath_prepend(tmp_path)
+    study = check(load(EXAMPLE) | {"trainer": "toadstools:Linear"})
+    datasets = Datasets(study, allow_code=["toadstools"])
+    file.unlink()
+    here, there = LocalRunner(datasets), RayRunner(datasets, study.resources, ray_address)
+    with closing(there):
+        for until in (1, 3):
+            link = Link(0, study.first_config(), until, 0, 2)
+            here.submit(link)
+            there.submit(link)
+            (expected,) = here.wait(0)
+            (outcome,) = there.wait(60)
+            assert isinstance(expected, Advanced)
+            assert isinstance(outcome, Advanced), outcome.error
+            np.testing.assert_array_equal(outcome.metrics["val_loss"], expected.metrics["val_loss"])
 
 
 def test_links_give_the_bits_of_one_and_of_each_replicate_alone() -> None:

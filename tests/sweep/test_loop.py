@@ -158,10 +158,12 @@ def test_a_trial_waits_for_those_that_it_may_depend_on(lag: int) -> None:
 
 def test_a_trial_that_raises_fails_and_the_sweep_goes_on() -> None:
     def respond(link: Link) -> Outcome:
-        return Raised(1, "Traceback …") if link.number == 1 else advanced(link)
+        return Raised(1, error) if link.number == 1 else advanced(link)
 
+    error = f"Traceback …\nValueError: {'no' * 200}\n"
     sweep = Sweep(respond, trials=5).run()
-    assert sweep.records.endings[1] == (State.FAILED, "exception", "Traceback …")
+    reason = f"exception: ValueError: {'no' * 143}n…"
+    assert sweep.records.endings[1] == (State.FAILED, reason, error)
     assert sweep.states().count(State.COMPLETE) == 4
     assert set(sweep.records.weights) == {0, 2, 3, 4}
     assert "report" not in sweep.about(1)

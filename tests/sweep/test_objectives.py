@@ -226,6 +226,15 @@ def test_a_net_that_is_too_large_is_never_trained() -> None:
     assert sweep.of("end") == [1, 0, 3, 2] or sorted(sweep.of("end")) == [0, 1, 2, 3]
 
 
+def test_what_only_training_can_count_is_trained() -> None:
+    from tests.sweep.fakes import Sweep
+
+    sweep = Sweep(trials=2, study={"constraints": ["parameters <= 100"]})
+    sweep.loop.parameters = lambda config: None
+    sweep.run()
+    assert [link.number for link in sweep.runner.links] == [0, 1]
+
+
 @pytest.mark.parametrize(
     "model",
     [

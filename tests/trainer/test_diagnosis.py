@@ -46,6 +46,11 @@ def test_deep_sigmoids_with_small_weights(digits: Data) -> None:
     found = verdict(digits, {"hidden": [32] * 6, "activation": "sigmoid", "init": "normal"})
     assert found[0].startswith("vanishing gradients: layer 1 gets ")
     assert found[-1].startswith("does not fit train (0.")
+    assert "try another activation" in found[-1]
+
+
+def test_of_what_is_no_net_of_ours_nothing_is_advised() -> None:
+    assert diagnose({"train_accuracy": 0.5, "val_accuracy": 0.5}) == ["does not fit train (0.500)"]
 
 
 def test_a_rate_that_kills_rectifiers(digits: Data) -> None:
