@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from sweep.answers import pareto
+from sweep.answers.comparisons import Group
 from sweep.answers.evidence import Axis, Evidence, Trial, elided
 from sweep.answers.importance import importances
 from sweep.answers.interactions import interactions
@@ -37,8 +38,10 @@ def compared_groups(evidence: Evidence) -> Any:
         return None
     columns = min(3, len(found))
     rows = -(-len(found) // columns)
-    titles = [_text(each.claim.name) for each in found]
-    figure = make_subplots(rows, columns, subplot_titles=titles)
+    titles = [
+        "<br>".join([_text(each.claim.name), *map(_coloured, each.groups, SIDES)]) for each in found
+    ]
+    figure = make_subplots(rows, columns, subplot_titles=titles, vertical_spacing=0.3 / rows)
     figure.update_annotations(font_size=11)
     for index, each in enumerate(found):
         place = {"row": index // columns + 1, "col": index % columns + 1}
@@ -52,6 +55,7 @@ def compared_groups(evidence: Evidence) -> Any:
                 fill="toself",
                 fillcolor=shade,
                 opacity=0.2,
+                mode="lines",
                 line={"width": 0},
                 hoverinfo="skip",
                 **place,
@@ -67,7 +71,13 @@ def compared_groups(evidence: Evidence) -> Any:
                 **place,
             )
         figure.update_yaxes(title_text=each.claim.by, **place)
-    return _laid_out(figure, None, None).update_layout(height=290 * rows + 60, showlegend=False)
+    figure.update_xaxes(title_text="epoch", row=rows)
+    _laid_out(figure, None, None).update_layout(height=330 * rows + 80, showlegend=False)
+    return figure.update_layout(margin_t=70)
+
+
+def _coloured(group: Group, shade: str) -> str:
+    return f'<span style="color: {shade}">{_text(group.label)} ({group.trials})</span>'
 
 
 def optimisation_history(evidence: Evidence) -> Any:
