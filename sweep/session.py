@@ -2,8 +2,9 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import cache, partial
 from typing import NamedTuple
 
@@ -43,11 +44,15 @@ RunnerFactory = Callable[[Datasets, Resources, str | None], Runner]
 
 
 class Ending(NamedTuple):
-    """Why a sweep gave up, if it did; how many records MLflow has not got, and why."""
+    """Why a sweep gave up, if it did; how many records MLflow has not got, and why.
+
+    `refused` are the reasons for which it will never get some.
+    """
 
     failure: str | None = None
     left: int = 0
     trouble: str | None = None
+    refused: Sequence[str] = ()
 
 
 class Session:
@@ -96,7 +101,7 @@ class Session:
                 raise
             left = self._drain(recording(), quiet)
             trouble = recording().trouble if left else None
-        return Ending(failure, left, trouble)
+            return Ending(failure, left, trouble, outbox.reasons())
 
     def _check_sources(self) -> None:
         """Makes sure that the models to start from are those with which the study began.
@@ -135,6 +140,7 @@ class Session:
             def watch(standing: Standing) -> None:
                 if standing.fresh or time.monotonic() - began > RECORDER_SECONDS:
                     recording().look_after()
+                    standing = replace(standing, unrecorded=recording().behind())
                 show(standing)
 
             loop = Loop(
@@ -196,7 +202,7 @@ class Session:
             if not quiet and time.monotonic() - shown > 2:
                 shown = time.monotonic()
                 text = f"recording: {backlog.records} records, {backlog.pictures} pictures to go"
-                print(text, file=sys.stderr, flush=True)
+                print(recording.behind() or text, file=sys.stderr, flush=True)
 
         try:
             backlog = recording.drain(DRAIN_SECONDS, on_progress)

@@ -9,7 +9,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from sweep.recording.outbox import Outbox
+from sweep.recording.outbox import NOTHING, Backlog, Outbox
 from sweep.search.storage import PARENT, RECORD, Storage
 from sweep.search.trial import State
 from sweep.spec.study import Study, check
@@ -58,6 +58,7 @@ class Results:
     trials: list[TrialResult]
     looks: list[dict[str, Any]]
     experiment: str | None
+    backlog: Backlog = NOTHING
 
     @property
     def counts(self) -> dict[str, int]:
@@ -120,6 +121,7 @@ class Results:
             "question": self.study.question,
             "trials": self.counts,
             "metric": self.study.metric,
+            "unrecorded": self.backlog._asdict(),
             **found,
         }
 
@@ -155,14 +157,15 @@ def read(folder: StudyFolder) -> Results:
         storage = Storage(folder.storage, study.name)
         frozen, notes = storage.trials(), storage.notes()
     runs: dict[int | None, str] = {}
-    experiment = None
+    experiment, backlog = None, NOTHING
     if folder.outbox.exists():
         with closing(Outbox(folder.outbox)) as outbox:
             runs, experiment = outbox.run_ids(), outbox.fact("experiment_id")
+            backlog = outbox.backlog()
     driven = folder.in_use()
     trials = [_trial(each, runs.get(each.number), driven=driven) for each in frozen]
     state = "running" if driven else _state(study, trials, frozen)
-    return Results(study, state, trials, notes.get(TEST, []), experiment)
+    return Results(study, state, trials, notes.get(TEST, []), experiment, backlog)
 
 
 def _trial(frozen: FrozenTrial, run: str | None, *, driven: bool) -> TrialResult:

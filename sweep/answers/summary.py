@@ -10,6 +10,7 @@ from rich.table import Table
 from sweep.answers import claims_table
 from sweep.answers.claims import Finding, findings
 from sweep.answers.results import Results, TrialResult
+from sweep.recording.outbox import Backlog
 
 SHOWN = 5
 """How many of the best trials are shown."""
@@ -102,7 +103,7 @@ def _settings(params: dict[str, Any]) -> str:
 def listing(entries: list[dict[str, Any]]) -> None:
     """Prints the studies of a workspace."""
     table = Table()
-    for column in ("study", "state", "trials", "best"):
+    for column in ("study", "state", "trials", "best", "not in MLflow"):
         table.add_column(column)
     for each in entries:
         counts = ", ".join(
@@ -114,5 +115,6 @@ def listing(entries: list[dict[str, Any]]) -> None:
             found = (
                 f"{each['metric']} {figure(each['value'])}" if each["value"] is not None else "–"
             )
-        table.add_row(each["name"], each["state"], counts or "–", found)
+        unrecorded = str(Backlog(**each["unrecorded"])) if each["unrecorded"] else "–"
+        table.add_row(each["name"], each["state"], counts or "–", found, unrecorded)
     Console(highlight=False).print(table)

@@ -90,6 +90,8 @@ def sync(name: str | None, folder: str | None) -> None:
             continue  # a driver sends its own
         with closing(Outbox(each.outbox)) as outbox:
             before = outbox.backlog()
+            for reason in outbox.reasons():
+                click.echo(f"{each.name}: refused, and set aside: {reason}")
             if before.empty:
                 continue
             recording = Recording(outbox, each.path, place.tracking_uri, place.artifact_root)

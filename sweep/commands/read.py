@@ -111,7 +111,7 @@ def best(name: str, target: Path | None, folder: str | None, as_json: bool) -> N
 
 def _unreadable(name: str, reason: str) -> dict[str, Any]:
     """The entry of a study whose folder holds what can't be read."""
-    nothing: dict[str, Any] = dict.fromkeys(("question", "metric", "best", "value"))
+    nothing: dict[str, Any] = dict.fromkeys(("question", "metric", "best", "value", "unrecorded"))
     return {"name": name, "state": "unreadable", "reason": reason, "trials": {}} | nothing
 
 

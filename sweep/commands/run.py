@@ -154,6 +154,8 @@ def _tell(finished: "Finished", folder: str | None, as_json: bool) -> None:
             f"Send them with: python -m sweep sync {results.study.name}{where}",
             err=True,
         )
+    for reason in ending.refused:
+        click.echo(f"MLflow has refused records, which are set aside: {reason}", err=True)
     if finished.interrupted:
         leave(INTERRUPTED)
     failed = [each for each in results.trials if each.state == "failed"]

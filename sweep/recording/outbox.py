@@ -73,10 +73,17 @@ class Backlog(NamedTuple):
     pictures: int
     refused: int
 
+    def __str__(self) -> str:
+        parts = self._asdict().items()
+        return ", ".join(f"{what} {count}" for what, count in parts if count) or "–"
+
     @property
     def empty(self) -> bool:
         """Whether nothing waits to be sent."""
         return not (self.records or self.pictures)
+
+
+NOTHING = Backlog(0, 0, 0)
 
 
 class Outbox:
@@ -217,6 +224,11 @@ class Outbox:
         self._db.execute(
             "UPDATE entries SET state = 'refused', reason = ? WHERE id = ?", (reason, entry.id)
         )
+
+    def reasons(self) -> list[str]:
+        """Why entries were set aside, each reason once, in a line; the latest comes last."""
+        reasons = (reason.strip().splitlines()[-1] for _, reason in self.refused())
+        return list(dict.fromkeys(reasons))
 
     def refused(self) -> list[tuple[Entry, str]]:
         """The entries set aside, each with the reason."""

@@ -12,10 +12,16 @@ from pathlib import Path
 
 from sweep.recording import recorder
 from sweep.recording.outbox import Backlog, Outbox
+from sweep.recording.projection import cut
 
 POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 10.0
 """How long the end of a sweep waits for a recorder that yields to everything else."""
+LOOK_SECONDS = 2.0
+"""How long what was found about the backlog is good for."""
+KEEPS_UP = 500
+"""As many records may wait without a word: a fast sweep has some on the way at any time."""
+LONGEST_TROUBLE = 100
 RESTARTS = 5
 """How often a recorder that was killed is started again."""
 
@@ -44,6 +50,8 @@ class Recording:
             self._command.append(artifact_root)
         self._restarts = 0
         self._hurries = False
+        self._looked = -LOOK_SECONDS
+        self._behind = ""
         self._process = self._start()
 
     def _start(self) -> "subprocess.Popen[bytes]":
@@ -73,6 +81,18 @@ class Recording:
     def backlog(self) -> Backlog:
         """How much has not reached MLflow."""
         return self._outbox.backlog()
+
+    def behind(self) -> str:
+        """How far MLflow is behind, in words; nothing while it keeps up. Cheap, as `look_after`."""
+        now = time.monotonic()
+        if now - self._looked >= LOOK_SECONDS:
+            self._looked = now
+            records, trouble = self.backlog().records, self.trouble
+            self._behind = ""
+            if trouble or records > KEEPS_UP:
+                why = f": {cut(trouble.splitlines()[0], LONGEST_TROUBLE)}" if trouble else ""
+                self._behind = f"MLflow is {records} records behind{why}"
+        return self._behind
 
     def look_after(self) -> None:
         """Starts the recorder again if it was killed. Cheap: to be called now and then."""

@@ -84,7 +84,10 @@ class States(Protocol):
 
 @dataclass
 class Standing:
-    """How a sweep stands; `fresh` counts the trials that ended in this very run."""
+    """How a sweep stands; `fresh` counts the trials that ended in this very run.
+
+    `unrecorded` says in words how far its record is behind, if it is.
+    """
 
     target: int
     counts: Mapping[State, int]
@@ -93,6 +96,7 @@ class Standing:
     best: Trial | None = None
     lost: int = 0
     stopping: bool = False
+    unrecorded: str = ""
 
 
 Watch = Callable[[Standing], None]

@@ -68,6 +68,8 @@ def line(standing: Standing, metric: str, seconds: float) -> str:
     if standing.best is not None:
         parts.append(f"best {metric} {standing.best.value:.4f} (#{standing.best.number})")
     parts += [f"{rate:.1f} trials/s", left if done < standing.target else f"{seconds:.0f} s"]
+    if standing.unrecorded:
+        parts.append(standing.unrecorded)
     if standing.stopping:
         parts.append("stopping: running trials finish (Ctrl-C again to stop at once)")
     return " · ".join(parts)

@@ -151,6 +151,7 @@ def test_an_older_database_is_left_as_it_is(place: Place, tmp_path: Path) -> Non
     wait_for(lambda: recording.trouble is not None)
     assert "schema cc1f77228345" in str(recording.trouble)
     assert "mlflow db upgrade sqlite:///" in str(recording.trouble)
+    assert recording.behind().startswith("MLflow is 4 records behind: the MLflow database was made")
     recording.stop()
     assert place.outbox.backlog().records == 4
     assert (tmp_path / "mlflow.db").read_bytes() == before
@@ -169,6 +170,8 @@ def test_what_mlflow_refuses_is_set_aside_and_the_rest_goes_on(place: Place) -> 
     refused = place.outbox.refused()
     assert [type(entry.record) for entry, _ in refused] == [Epochs, TrialEnded]
     assert all("must be in the 'active' state" in reason for _, reason in refused)
+    (reason,) = place.outbox.reasons()
+    assert "must be in the 'active' state" in reason
     found = Found(place.uri)
     assert len(found.children) == 2
     assert found.trials[1].info.status == "FINISHED"

@@ -1,6 +1,7 @@
 import io
 import re
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,6 +27,11 @@ HALFWAY = standing(
 
 def test_trials_that_were_stopped_have_not_ended() -> None:
     assert ended(HALFWAY) == 25
+
+
+def test_a_record_that_is_behind_is_told() -> None:
+    late = replace(HALFWAY, unrecorded="MLflow is 700 records behind: refused")
+    assert line(late, "val_accuracy", 10.0).endswith(" · MLflow is 700 records behind: refused")
 
 
 def test_the_line_of_a_sweep_under_way() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from sweep.answers.results import TEST, Results, finite, read
 from sweep.recording.outbox import Outbox, Run
+from sweep.recording.records import LearningCurve, TrialStarted
 from sweep.search.samplers import distribution
 from sweep.search.storage import Storage
 from sweep.search.trial import Event, Trial
@@ -147,6 +148,7 @@ def test_the_study_as_an_object(written: Written) -> None:
         "test": None,
         "looks_at_test": [],
         "mlflow_experiment_id": None,
+        "unrecorded": {"records": 0, "pictures": 0, "refused": 0},
     }
     summary = written.read().summary()
     assert summary["trials"] == counts
@@ -257,3 +259,16 @@ def test_the_ids_of_runs_come_from_the_outbox(written: Written) -> None:
 )
 def test_what_has_no_number_in_json(value: float | None, shown: float | None) -> None:
     assert finite(value) == shown
+
+
+def test_what_mlflow_has_not_got_is_told(written: Written) -> None:
+    written.start()
+    with closing(Outbox(written.folder.outbox)) as outbox:
+        for number in range(3):
+            outbox.add(TrialStarted(number, "", {}, "", 0))
+        outbox.add(LearningCurve(0, 0))
+        outbox.refuse(outbox.pending(1)[0], "Traceback …\n  line\nValueError: no\n")
+        assert outbox.reasons() == ["ValueError: no"]
+    results = written.read()
+    assert str(results.backlog) == "records 2, pictures 1, refused 1"
+    assert results.summary()["unrecorded"] == {"records": 2, "pictures": 1, "refused": 1}
