@@ -35,7 +35,7 @@ class OwnMaker:
         made_by: the class.
         needed: the metrics that a trial is judged by.
         digest: what tells this version of its module from others.
-        modules: those whose code travels.
+        modules: the module, or the package that it is in, whose code travels.
     """
 
     name: str

@@ -57,6 +57,10 @@ class RayRunner:
                 datasets.maker.equipped()
             except DeviceError as error:
                 raise RayUnavailable(f"resources.gpu: {error}") from error
+        # The code travels with the job: the cluster's machines need not have it.
+        modules = [sys.modules[name] for name in datasets.maker.modules]
+        modules += [sweep, trainer] if address is not None else []
+        travels = {"runtime_env": {"py_modules": modules}} if modules else {}
         try:
             if address is None:
                 ray.init(
@@ -65,16 +69,10 @@ class RayRunner:
                     log_to_driver=False,
                     logging_level="error",
                     num_cpus=_cores(),
+                    **travels,
                 )
             else:
-                # The code travels with the job: the cluster's machines need not have it.
-                modules = [each.__path__[0] for each in (sweep, trainer)]
-                ray.init(
-                    address=address,
-                    log_to_driver=False,
-                    logging_level="error",
-                    runtime_env={"py_modules": modules},
-                )
+                ray.init(address=address, log_to_driver=False, logging_level="error", **travels)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise RayUnavailable(f"Ray at {address or 'this machine'}: {error}") from error
         task = ray.remote(max_retries=0, num_returns=2)(_training_with(datasets.maker))
@@ -201,10 +199,6 @@ Task = Callable[[Link, Data, State | None], tuple[Advanced | Raised, State | Non
 
 def _training_with(maker: Maker) -> Task:
     """The function of all tasks. It goes to each worker once, and the maker with it."""
-    import ray
-
-    for name in maker.modules:
-        ray.cloudpickle.register_pickle_by_value(sys.modules[name])
 
     def link(link: Link, data: Data, state: State | None) -> Any:
         return advance(link, data, state, maker)

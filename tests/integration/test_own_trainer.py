@@ -59,8 +59,8 @@ def test_its_code_travels_to_workers(
     monkeypatch.syspath_prepend(tmp_path)
     study = check(load(EXAMPLE) | {"trainer": "toadstools:Linear"})
     datasets = Datasets(study, allow_code=["toadstools"])
-    file.unlink()
     here, there = LocalRunner(datasets), RayRunner(datasets, study.resources, ray_address)
+    file.unlink()
     with closing(there):
         for until in (1, 3):
             link = Link(0, study.first_config(), until, 0, 2)
@@ -73,9 +73,12 @@ def test_its_code_travels_to_workers(
             np.testing.assert_array_equal(outcome.metrics["val_loss"], expected.metrics["val_loss"])
 
 
-def test_links_give_the_bits_of_one_and_of_each_replicate_alone() -> None:
-    study = check(load(EXAMPLE))
-    datasets = Datasets(study, allow_code=["examples.scikit_learn"])
+@pytest.mark.parametrize("name", ["scikit_learn", "pytorch"])
+def test_links_give_the_bits_of_one_and_of_each_replicate_alone(name: str) -> None:
+    if name == "pytorch":
+        pytest.importorskip("torch", reason="PyTorch is no dependency")
+    study = check(load(ROOT / "examples" / f"{name}.yaml"))
+    datasets = Datasets(study, allow_code=[f"examples.{name}"])
     config = study.first_config()
     runner = LocalRunner(datasets)
     links = [Link(0, config, until, 0, 2) for until in (1, 4)]
@@ -87,10 +90,16 @@ def test_links_give_the_bits_of_one_and_of_each_replicate_alone() -> None:
         assert isinstance(outcome, Advanced)
         outcomes.append(outcome)
     _, chained, whole, second = outcomes
-    for name in ("val_loss", "val_accuracy"):
-        np.testing.assert_array_equal(chained.metrics[name], whole.metrics[name])
-        np.testing.assert_array_equal(whole.metrics[name][1:], second.metrics[name])
+    for metric in ("val_loss", "val_accuracy"):
+        np.testing.assert_array_equal(chained.metrics[metric], whole.metrics[metric])
+        np.testing.assert_array_equal(whole.metrics[metric][1:], second.metrics[metric])
     assert whole.metrics["val_loss"][0] != whole.metrics["val_loss"][1]
+    x = datasets.data(config).folds[0].x_val
+    odds = datasets.trainers.predict_proba(config, runner.state(1), [x])
+    accuracy = [
+        np.mean(each.argmax(axis=1) == datasets.data(config).folds[0].y_val) for each in odds
+    ]
+    np.testing.assert_allclose(accuracy, whole.metrics["val_accuracy"], rtol=1e-6)
 
 
 @pytest.mark.parametrize("fold", [0, 2])
