@@ -3,8 +3,7 @@
 A sweep is replayed until its best complete trial is within `GOALS` of the table's best, or until
 its slots have worked for so long. A figure is the mean over seeds of the seconds until then; a
 sweep that did not get there counts with all of its time, so a mean where many did not is a lower
-bound. Intervals are 95 % bootstrap intervals of the ratio over the seeds. All of it takes hours of a
-processor, most of them for TPE with ASHA on 500 slots.
+bound. Intervals are 95 % bootstrap intervals of the ratio over the seeds.
 """
 
 from collections.abc import Sequence
