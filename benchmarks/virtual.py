@@ -84,8 +84,8 @@ def run(quick: bool, seeds: int | None = None) -> tuple[list[Row], dict[str, Any
             name: sweeps(curves, method, slots, trainings, min(goals.values()), seeds)
             for name, method in METHODS.items()
         }
-        rows += compared(swept, f"{slots} slots", goals)
-        rows += judged(swept, f"{slots} slots", curves)
+        rows += compared(swept, f"{slots} slot" + "s" * (slots > 1), goals)
+        rows += judged(swept, f"{slots} slot" + "s" * (slots > 1), curves)
     facts = {"rows": len(curves.seconds), "seeds": seeds}
     for name, goal in goals.items():
         facts[f"rows within {name}"] = int((curves.values() <= goal).sum())
