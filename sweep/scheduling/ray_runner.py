@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import sweep
@@ -58,8 +59,8 @@ class RayRunner:
             except DeviceError as error:
                 raise RayUnavailable(f"resources.gpu: {error}") from error
         # The code travels with the job: the cluster's machines need not have it.
-        modules = [sys.modules[name] for name in datasets.maker.modules]
-        modules += [sweep, trainer] if address is not None else []
+        modules = [_where(sys.modules[name]) for name in datasets.maker.modules]
+        modules += [_where(sweep), _where(trainer)] if address is not None else []
         travels = {"runtime_env": {"py_modules": modules}} if modules else {}
         try:
             if address is None:
@@ -185,6 +186,14 @@ class RayRunner:
         self._pending.clear()
         self._references.clear()
         ray.shutdown()
+
+
+def _where(module: ModuleType) -> str:
+    """The folder or the file of a module: a job copies what it is given, and no module."""
+    if hasattr(module, "__path__"):
+        return str(module.__path__[0])
+    assert module.__file__ is not None
+    return module.__file__
 
 
 def _cores() -> int:
