@@ -111,7 +111,19 @@ class OptunaSampler(Whole):
         trial = self._study.ask()
         assert trial.number == number
         space.resolve(self._template, lambda parameter: _suggest(trial, parameter))
+        self._forget_what_was_not_chosen(trial)
         return dict(trial.params)
+
+    def _forget_what_was_not_chosen(self, trial: optuna.Trial) -> None:
+        """Leaves a running trial as a resumed study would find it: with its parameters alone.
+
+        TPE keeps those as well that it drew for choices which were not made, and takes them for
+        observations while the trial runs.
+        """
+        storage = self._study._storage
+        for name in list(storage.get_trial(trial._trial_id).system_attrs):
+            if name.startswith(DRAWN):
+                storage.set_trial_system_attr(trial._trial_id, name, "")
 
     def tell(self, number: int, result: Result) -> None:
         """Keeps the result until a suggestion may see it."""
@@ -212,6 +224,9 @@ SAMPLERS: Mapping[str, Callable[[int], BaseSampler]] = {
     "gp": lambda seed: GPSampler(seed=seed),
 }
 """Optuna's samplers by their name in a study file."""
+
+DRAWN = "tpe:relative_params"
+"""How the names of TPE's notes in a trial begin."""
 
 RECENT = ("tpe", "gp")
 """Those that are shown the best and the newest trials alone; CMA-ES needs its own last ones."""
