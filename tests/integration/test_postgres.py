@@ -67,9 +67,8 @@ def test_a_study_of_another_workspace_is_not_taken_over(sweep: Sweep, server: Po
 
 @pytest.mark.slow
 def test_a_restart_in_the_middle_is_waited_out(sweep: Sweep, server: Postgres) -> None:
-    process = sweep.start(
-        "run", SMOKE, "--name", "restarted", "--trials", "40", "--set=model.hidden=[512, 512]"
-    )
+    slow = ("--set=model.hidden=[512, 512]", "--set=training.epochs=12", "--set=search.pruner=none")
+    process = sweep.start("run", SMOKE, "--name", "restarted", "--trials", "40", *slow)
     eventually(lambda: _ended(server, "restarted") >= 3, 60)
     server.stop()
     time.sleep(2)
