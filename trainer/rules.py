@@ -6,7 +6,7 @@ defaults, and reports every mistake at once, each as the path of its field, the 
 found. `build` turns what `read` returned into instances of the sections.
 
 Rules are data so that a study can put a distribution in the place of any value: `read` hands each
-node to a `special` reader first (see `sweep.space`).
+node to a `special` reader first (see `sweep.spec.space`).
 """
 
 import dataclasses

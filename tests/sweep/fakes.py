@@ -1,6 +1,7 @@
 """A loop among fakes: a search, a runner in virtual time, and records that remember."""
 
 import heapq
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from sweep.pruners import Ladder, NoPruner, Pruner
 from sweep.scheduling.loop import Loop
 from sweep.scheduling.ports import Standing
-from sweep.scheduling.runner import Advanced, Link, Outcome
+from sweep.scheduling.runner import Advanced, Link, Lost, Outcome
 from sweep.search.trial import State, Trial
 from sweep.spec.study import Study, check
 from trainer.state import State as TrainerState
@@ -295,3 +296,15 @@ class Sweep:
 def values(*found: float) -> Respond:
     """Each trial has its value from the first epoch to the last."""
     return lambda link: advanced(link, found[link.number])
+
+
+def losing(times: int) -> Respond:
+    """The second link of trial 1 is lost so many times."""
+    left = itertools.repeat(None, times)
+
+    def respond(link: Link) -> Outcome:
+        if link.number == 1 and link.until == 3 and next(left, "done") is None:
+            return Lost(1, "the worker died")
+        return advanced(link)
+
+    return respond

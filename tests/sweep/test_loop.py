@@ -1,4 +1,3 @@
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,9 +7,9 @@ import pytest
 
 from sweep.pruners import Asha, Ladder, NoPruner, Pruner
 from sweep.scheduling.loop import RETRIES
-from sweep.scheduling.runner import Link, Lost, Outcome, Raised
+from sweep.scheduling.runner import Link, Outcome, Raised
 from sweep.search.trial import State, Trial
-from tests.sweep.fakes import EPOCHS, Respond, Sweep, advanced, values
+from tests.sweep.fakes import EPOCHS, Sweep, advanced, losing, values
 
 
 def test_a_sweep_ends_with_its_trials() -> None:
@@ -187,18 +186,6 @@ def test_a_sweep_gives_up_after_too_many_failures() -> None:
     assert len(sweep.states()) <= 11
     at = sweep.calls.index(("end", 7))  # the fourth
     assert "start" not in {call for call, _ in sweep.calls[at:]}
-
-
-def losing(times: int) -> Respond:
-    """The second link of trial 1 is lost so many times."""
-    left = itertools.repeat(None, times)
-
-    def respond(link: Link) -> Outcome:
-        if link.number == 1 and link.until == 3 and next(left, "done") is None:
-            return Lost(1, "the worker died")
-        return advanced(link)
-
-    return respond
 
 
 @pytest.mark.parametrize("times", range(1, RETRIES + 1))
@@ -437,73 +424,6 @@ def test_the_standing_is_watched_throughout() -> None:
     fresh = [standing.fresh for standing in sweep.standings]
     assert fresh == sorted(fresh)
     assert set(fresh) == set(range(7))
-
-
-def test_a_state_is_saved_when_a_crash_would_cost_more_than_is_allowed() -> None:
-    """Links take a second each here; the last link of a trial is followed by its end."""
-    every = Sweep(trials=2, pruner=Asha(3, 1), study={"checkpoint": {"seconds": 1}}).run()
-    assert sorted(every.saved.times) == [0, 0, 1, 1]
-    second = Sweep(trials=2, pruner=Asha(3, 1), study={"checkpoint": {"seconds": 2}}).run()
-    assert sorted(second.saved.times) == [0, 1]
-    none = Sweep(trials=2, pruner=Asha(3, 1)).run()
-    assert none.saved.times == []
-    assert every.saved.epochs == {}  # a trial that has ended needs no state
-
-
-def test_a_trial_goes_on_from_its_saved_state() -> None:
-    sweep = Sweep(trials=2, pruner=Asha(3, 1), saved={1: 3}).run()
-    assert [link.until for link in sweep.runner.links if link.number == 1] == [9]
-    assert set(sweep.runner.adopted) == {1}
-    assert sweep.states() == [State.COMPLETE] * 2
-
-
-def test_a_lost_state_is_made_up_for_by_the_saved_one() -> None:
-    sweep = Sweep(losing(1), trials=2, pruner=Asha(3, 1), study={"checkpoint": {"seconds": 1}})
-    sweep.run()
-    assert int(sweep.runner.adopted[1]["epoch"]) == 1
-    assert [link.until for link in sweep.runner.links if link.number == 1] == [1, 3, 3, 9]
-
-
-def test_links_cut_by_time_save_their_state_and_decide_nothing() -> None:
-    """A rung is reached in parts: each is saved; what is told and pruned stays at the rungs."""
-    epochs = iter([2, 5, 9])
-
-    def respond(link: Link) -> Outcome:
-        part = replace(link, until=next(epochs))
-        return replace(advanced(part), finished=part.until == 9)
-
-    sweep = Sweep(respond, trials=1, slots=1, study={"checkpoint": {"seconds": 1}}).run()
-    assert sweep.states() == [State.COMPLETE]
-    assert [link.until for link in sweep.runner.links] == [9, 9, 9]
-    assert {link.seconds for link in sweep.runner.links} == {1}
-    assert sweep.calls.count(("report", 0)) == 1
-    assert sweep.calls.count(("state", 0)) == 3  # two parts saved, and the end's weights
-
-
-def test_parts_of_a_link_share_its_time_limit() -> None:
-    sweep = Sweep(
-        lambda link: replace(advanced(link), epoch=1, finished=False),
-        trials=1,
-        slots=1,
-        study={"resources": {"timeout": 5}, "search": {"max_failures": 1}},
-    ).run()
-    assert sweep.records.endings[0][:2] == (State.FAILED, "timed out")
-
-
-def test_a_link_that_takes_too_long_fails_its_trial_alone() -> None:
-    sweep = Sweep(
-        trials=6,
-        seconds=lambda link: 1000.0 if link.number == 2 else 1.0,
-        study={"resources": {"timeout": 5}},
-    ).run()
-    assert sweep.records.endings[2] == (
-        State.FAILED,
-        "timed out",
-        "a link took more than 5 s (resources.timeout)",
-    )
-    assert sweep.states().count(State.COMPLETE) == 5
-    assert sweep.runner.now < 20
-    assert 2 not in sweep.records.weights
 
 
 def test_one_trial_is_stopped_and_the_sweep_goes_on() -> None:
