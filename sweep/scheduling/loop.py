@@ -124,10 +124,7 @@ class Loop:
         """Ends a trial of which nothing need be trained: its result is known, or of no use."""
         twin = self.search.twin(trial)
         if twin is not None:
-            trial.same_as, trial.epoch = twin.number, twin.epoch
-            trial.values, trial.others = twin.values, twin.others
-            trial.excess, trial.metrics = twin.excess, twin.metrics
-            trial.environment, trial.diagnosis = twin.environment, twin.diagnosis
+            trial.repeats(twin)
             self.search.report(trial)
             self._end(trial, Event.FINISH, f"the same as trial {twin.number}")
         elif broken := self._broken_from_the_start(trial):

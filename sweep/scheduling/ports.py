@@ -25,7 +25,7 @@ class Search(Protocol):
         """The number of the next trial that is new."""
 
     def ask(self) -> Trial | None:
-        """The next trial, or None when there are no more."""
+        """The next trial, or None while there is none to suggest."""
 
     def twin(self, trial: Trial) -> Trial | None:
         """A complete trial whose result a new one is known to repeat."""

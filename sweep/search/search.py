@@ -53,10 +53,12 @@ class Search:
         for each in past:
             for epoch, value in each.intermediate_values.items():
                 self.ladder.record(each.number, epoch, value)
-            if each.state is TrialState.COMPLETE:
-                self.ladder.complete.add(each.number)
-                self._remember(self._recalled(each))
-        self.best = self._best(past)
+        complete = [self._recalled(each) for each in past if each.state is TrialState.COMPLETE]
+        for trial in complete:
+            self.ladder.complete.add(trial.number)
+            self._remember(trial)
+        fit = [each for each in complete if each.feasible]
+        self.best = min(fit, key=lambda each: study.order(each.scores, each.number), default=None)
 
     @property
     def wanted(self) -> int:
@@ -75,17 +77,6 @@ class Search:
     def upcoming(self) -> int:
         """The number of the trial that is asked for next."""
         return self._again[0].number if self._again else self._next
-
-    def _best(self, past: list[FrozenTrial]) -> Trial | None:
-        order = self._study.order
-        fit = [
-            each
-            for each in past
-            if each.state is TrialState.COMPLETE and all(x <= 0 for x in each.constraints.values())
-        ]
-        if not fit:
-            return None
-        return self._recalled(min(fit, key=lambda each: order(each.values, each.number)))
 
     def _recalled(self, past: FrozenTrial) -> Trial:
         """A complete trial as it was when it ended."""
@@ -120,7 +111,7 @@ class Search:
         return (self._study.replicates_of(trial.number), *sorted(trial.params.items()))
 
     def ask(self) -> Trial | None:
-        """The next trial; None when the sampler has nothing more to suggest."""
+        """The next trial; None while the sampler has nothing to suggest."""
         if self._again:
             return self._again.popleft()
         wanted = self._queue.first(but=self._taken) if self._queue is not None else None

@@ -138,6 +138,13 @@ class Trial:
         """The means of all objectives, the leading one first."""
         return [self.value, *self.others]
 
+    def repeats(self, twin: "Trial") -> None:
+        """Takes over the result of a trial with the same configuration and seeds."""
+        self.same_as, self.epoch = twin.number, twin.epoch
+        self.values, self.others = twin.values, twin.others
+        self.excess, self.metrics = twin.excess, twin.metrics
+        self.environment, self.diagnosis = twin.environment, twin.diagnosis
+
     @property
     def feasible(self) -> bool:
         """Whether it keeps every constraint, as far as is known."""
