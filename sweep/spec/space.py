@@ -14,8 +14,8 @@ from fractions import Fraction
 from typing import Any
 
 from sweep.spec.study_file import compact
+from trainer.reading import UNREAD, read, read_settings
 from trainer.rules import (
-    UNREAD,
     Arguments,
     Choice,
     Integer,
@@ -27,8 +27,6 @@ from trainer.rules import (
     Section,
     join,
     named,
-    read,
-    read_settings,
     settings,
 )
 
