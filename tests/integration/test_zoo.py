@@ -10,7 +10,7 @@ from sweep import zoo
 from sweep.datasets import Datasets
 from sweep.spec.study import check
 from tests.integration.conftest import SMOKE, Sweep
-from trainer import checkpoint, pytorch
+from trainer import checkpoint, pytorch, reading
 from trainer.config import Config
 from trainer.rules import ConfigError
 
