@@ -171,7 +171,8 @@ class Session:
             metrics["best_value"] = best.value
             tags["sweep.best"] = str(best.number)
         if test is not None:
-            metrics |= {"test_accuracy": test["mean"], "test_accuracy_sd": test["sd"]}
+            name = f"test_{self._study.score}"
+            metrics |= {name: test["mean"], f"{name}_sd": test["sd"]}
         done = best is not None and not failure
         state = "stopped" if self._wishes.interrupts() else "complete" if done else "failed"
         outbox.add(SweepEnded(state, _now(), metrics, tags))

@@ -1,4 +1,4 @@
-"""The code of a model in MLflow: raw features in, class probabilities out.
+"""The code of a model in MLflow: raw features in, class probabilities or numbers out.
 
 MLflow copies this file and the package `trainer` into the model and runs them from there, so a
 model holds text and plain arrays, no pickle, and needs nothing of the sweep.
@@ -12,7 +12,7 @@ from mlflow.pyfunc import PythonModel
 
 from trainer import checkpoint
 from trainer.config import Config
-from trainer.prediction import predict_proba
+from trainer.prediction import predict
 from trainer.preprocessing import transform
 from trainer.rules import build
 
@@ -37,9 +37,9 @@ class Served(PythonModel):  # type: ignore[misc]
 
     # MLflow would take type hints for a schema, in place of the signature.
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
-        """Probabilities (n, K) float32 for raw rows (n, D)."""
+        """Probabilities, or numbers in their unit, (n, K) float32 for raw rows (n, D)."""
         x = transform(self._fitted, np.asarray(model_input, dtype=np.float32))
-        return predict_proba(self._config, self._weights, x)[0].astype(np.float32)
+        return predict(self._config, self._weights, x)[0].astype(np.float32)
 
 
 set_model(Served())

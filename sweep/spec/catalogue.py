@@ -12,6 +12,9 @@ from trainer.rules import ConfigError
 STUDIES = Path(__file__).parents[2] / "studies"
 """Where they are."""
 
+BUNDLED = ("digits", "diabetes")
+"""Sources that ship with scikit-learn."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -74,7 +77,7 @@ def _entry(file: Path) -> Entry:
 
 
 def _needs(study: Study) -> Iterator[str]:
-    if study.data.source != "digits":
+    if study.data.source not in BUNDLED:
         yield f"data.source ({study.data.source})"
     if study.trainer is not None:
         yield f"--allow-code {study.trainer.partition(':')[0]}"

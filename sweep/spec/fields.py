@@ -86,7 +86,12 @@ class DataSource:
     """Where the data come from and how they are split (`data`)."""
 
     source: str = setting(
-        "digits", Text(), "digits, or KIND:WHERE (npz, csv, parquet, idx, cifar10)"
+        "digits", Text(), "digits, diabetes, or KIND:WHERE (npz, csv, parquet, idx, cifar10)"
+    )
+    task: Any = setting(
+        "classification",
+        _names("classification", "regression"),
+        "whether y are classes to tell apart or numbers to predict",
     )
     classes: Any = setting(
         None, Optional(Items(Anything())), "the only classes whose rows are used; by default all"
@@ -110,6 +115,11 @@ class DataSource:
         Choice({name: entry.parameters for name, entry in PREPROCESSING.items()}),
         "fitted on the training rows only",
     )
+
+    @property
+    def regression(self) -> bool:
+        """Whether y are numbers to predict."""
+        return bool(self.task.name == "regression")
 
 
 @section
