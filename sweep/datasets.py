@@ -20,6 +20,7 @@ from sweep.spec.study_file import compact
 from sweep.trainers import Trainers
 from trainer.data import Data, Splits, pictured, split
 from trainer.dataset import DataError, Dataset, only
+from trainer.preprocessing import PREPROCESSING
 from trainer.resizing import Size
 from trainer.rules import ConfigError, Problem, Technique, named
 from trainer.sources import load
@@ -159,8 +160,10 @@ class Datasets:
 
 def _told(error: DataError) -> Problem:
     """A mistake in the data, at the field that it names or else at their source."""
-    path, colon, rule = str(error).partition(": ")
-    if colon and path.startswith("data."):
+    path, _, rule = str(error).partition(": ")
+    if path.partition(".")[0] in PREPROCESSING:
+        return Problem(f"data.preprocess.{path}", rule)
+    if path.startswith("data."):
         return Problem(path, rule)
     return Problem("data.source", str(error))
 

@@ -200,6 +200,8 @@ class Regressor(RegressorMixin, _Estimator):  # type: ignore[misc]
         """
         config, fitting = self._checked()
         X, y = validate_data(self, X, y, dtype=np.float32, multi_output=True, y_numeric=True)
+        if len(X) < 2:
+            raise ValueError("X: must have at least two rows, which y can vary over, got 1 sample")
         self._flat = y.ndim == 1
         targets = np.asarray(y, np.float64).reshape(len(X), -1)
         names = tuple(f"y{each}" for each in range(targets.shape[1]))
@@ -207,8 +209,14 @@ class Regressor(RegressorMixin, _Estimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> Array:
         """The targets (N,) or (N, K), as they were given, of the rows X (N, D)."""
-        found = predict(self.config_, self.weights_, self._rows(X))[0]
+        x = self._rows(X)
+        found = predict(self.config_, self.weights_, x)[0]
         return np.asarray(found[:, 0] if self._flat else found)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
 
 
 def _prepared(dataset: Dataset, config: Config, fitting: Fitting) -> tuple[Data, dict[str, Array]]:

@@ -93,7 +93,7 @@ def _pca(technique: Technique, x: Array) -> Fitted:
         raise DataError("pca: must have training rows that differ")
     if wanted is not None and wanted > found:
         rule = f"must be at most {found}, the directions in which the training rows vary"
-        raise DataError(f"data.preprocess.pca.components: {rule}, got {wanted}")
+        raise DataError(f"pca.components: {rule}, got {wanted}")
     kept = slice(wanted)
     return {
         "shift": mean,

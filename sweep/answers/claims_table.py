@@ -71,8 +71,8 @@ def _on_divergence(found: Sequence[Finding]) -> str:
         return ""
     if not any(each.claim.startswith(ACCURACIES) for each in found):
         return (
-            f" A trial that diverged (up to {count} a claim) has no mean loss and no mean R², so by "
-            "these nothing is judged."
+            f" A trial that diverged (up to {count} a claim) has no mean loss and no mean R², so "
+            "nothing is judged by these."
         )
     return (
         f" In a trial that diverged (up to {count} a claim) the replicate that did counts with the "
