@@ -57,8 +57,11 @@ class Datasets:
         self._splits = lru_cache(maxsize=KEPT)(self._split)
         try:
             self._dataset = load(study.data.source, allow_code, numbers=study.data.regression)
-            if study.data.classes is not None:
-                self._dataset = _chosen(self._dataset, study.data.classes)
+        except DataError as error:
+            raise ConfigError([Problem("data.source", str(error))]) from None
+        if study.data.classes is not None:
+            self._dataset = _chosen(self._dataset, study.data.classes)
+        try:
             self.splits(study.first_config())
         except DataError as error:
             raise ConfigError([_told(error)]) from None
@@ -159,7 +162,7 @@ class Datasets:
 
 
 def _told(error: DataError) -> Problem:
-    """A mistake in the data, at the field that it names or else at their source."""
+    """What keeps data from being split, at the field that it names or else at their source."""
     path, _, rule = str(error).partition(": ")
     if path.partition(".")[0] in PREPROCESSING:
         return Problem(f"data.preprocess.{path}", rule)
