@@ -22,29 +22,33 @@ FEATURES = 784
 BATCH = 512
 SYNTHETIC = "benchmarks.memory:synthetic"
 SMALL_MB, LARGE_MB = 250, 2000
+FOLDS = 5
 
 
 def run(quick: bool) -> tuple[list[Row], dict[str, Any]]:
     """Fashion-MNIST, where its files are at hand, and synthetic rows: on disk against in memory.
 
-    The figures are growths of the sum of all workers' proportional set sizes (PSS), in which each
-    page counts once however many share it. `in memory` is what Ray's object store holds, once for
-    all workers; `on disk` what they map, which the system may drop as it likes.
+    The figures are growths of the sum of the proportional set sizes (PSS) of all processes of the
+    sweep, in which each page counts once however many share it. In memory, Ray's object store holds
+    the data, once for all workers; on disk they map them, and the system may drop what is mapped.
     """
     megabytes = SMALL_MB if quick else LARGE_MB
-    sets = [(f"{megabytes} MB of synthetic rows", SYNTHETIC, megabytes)]
+    sets: list[tuple[str, str, int, int | None]] = [
+        (f"{megabytes} MB of synthetic rows", SYNTHETIC, megabytes, None),
+        (f"{SMALL_MB} MB in {FOLDS} folds", SYNTHETIC, SMALL_MB, FOLDS),
+    ]
     place = folder() / "fashion-mnist"
     if place.is_dir():
-        sets.insert(0, ("Fashion-MNIST", f"idx:{place}", 0))
+        sets.insert(0, ("Fashion-MNIST", f"idx:{place}", 0, None))
     else:
         print(f"Fashion-MNIST takes no part: no {place}", file=sys.stderr)
     rows, facts = [], {}
-    for name, source, size in sets:
-        disk, memory = (_child(source, size, on_disk) for on_disk in (True, False))
+    for name, source, size, folds in sets:
+        disk, memory = (_child(source, size, folds, on_disk) for on_disk in (True, False))
         for what, title in (
             ("extra", "memory per extra worker"),
             ("store", "what the object store holds"),
-            ("driver", "the driver's own memory"),
+            ("driver", "the driver's memory, without what is mapped"),
             ("seconds", "an epoch of one worker, s"),
         ):
             unit = "" if what == "seconds" else ", MB"
@@ -55,10 +59,10 @@ def run(quick: bool) -> tuple[list[Row], dict[str, Any]]:
     return rows, facts
 
 
-def _child(source: str, megabytes: int, on_disk: bool) -> dict[str, float]:
+def _child(source: str, megabytes: int, folds: int | None, on_disk: bool) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as place:
         found: dict[str, float] = call(
-            "benchmarks.memory", "cost", source, megabytes, on_disk, cwd=Path(place)
+            "benchmarks.memory", "cost", source, megabytes, folds, on_disk, cwd=Path(place)
         )
         return found
 
@@ -71,7 +75,7 @@ def synthetic() -> tuple[Array, Array]:
     return x, np.arange(count) % 10
 
 
-def cost(source: str, megabytes: int, on_disk: bool) -> dict[str, float]:
+def cost(source: str, megabytes: int, folds: int | None, on_disk: bool) -> dict[str, float]:
     """Megabytes and seconds of one worker, and what three more add while all train an epoch."""
     import os
 
@@ -89,10 +93,10 @@ def cost(source: str, megabytes: int, on_disk: bool) -> dict[str, float]:
     study = check(
         {
             "name": "memory",
-            "data": {"source": source},
+            "data": {"source": source, "folds": folds},
             "model": {"hidden": [64]},
             "training": {"epochs": 1, "batch_size": BATCH, "optimizer": "sgd"},
-            "replicates": 1,
+            "replicates": folds or 1,
             "resources": {"cpu": (os.cpu_count() or 1) / WORKERS},
         }
     )
@@ -104,33 +108,33 @@ def cost(source: str, megabytes: int, on_disk: bool) -> dict[str, float]:
         runner.slots()
         for count, first in ((1, 0), (WORKERS, 1)):
             for number in range(first, first + count):
-                runner.submit(Link(number, study.first_config(), 1, 0, 1))
+                runner.submit(Link(number, study.first_config(), 1, 0, study.replicates))
             left, peak, began = count, 0.0, time.perf_counter()
             while left:
                 left -= len(runner.wait(LOOK_SECONDS))
-                peak = max(peak, _workers())
+                peak = max(peak, _whole())
             peaks.append(peak)
             if count == 1:
                 seconds = time.perf_counter() - began
         store = ray.cluster_resources()["object_store_memory"]
         free = ray.available_resources().get("object_store_memory", 0.0)
-    data = datasets.data(study.first_config()).folds[0]
+    data, own = datasets.data(study.first_config()).folds[0], psutil.Process().memory_info()
     return {
         "size": 4 * (data.x_train.shape[0] + data.x_val.shape[0]) * data.x_train.shape[1] / 1e6,
         "extra": (peaks[1] - peaks[0]) / (WORKERS - 1),
         "store": (store - free) / 1e6,
-        "driver": float(psutil.Process().memory_full_info().uss) / 1e6,
+        "driver": (own.rss - own.shared) / 1e6,
         "seconds": seconds,
     }
 
 
-def _workers() -> float:
-    """The proportional set sizes of this machine's workers of ours, in MB, added up."""
+def _whole() -> float:
+    """The proportional set sizes of this process and all that it has started, added up, in MB."""
+    here = psutil.Process()
     total = 0.0
-    for child in psutil.Process().children(recursive=True):
+    for each in (here, *here.children(recursive=True)):
         try:
-            if child.name().startswith("ray::"):
-                total += child.memory_full_info().pss / 1e6
+            total += each.memory_full_info().pss / 1e6
         except psutil.Error:  # it has ended
             continue
     return total

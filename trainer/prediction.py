@@ -46,7 +46,7 @@ class Evaluation:
         device: Device | None = None,
     ) -> None:
         self.look: Callable[[], None] | None = None
-        memory, kept = Memory(device or np), Memory(device or np)
+        memory, kept, read = (Memory(device or np) for _ in range(3))
         self._y, self._replicates = y, len(next(iter(weights.values())))
         self._blocks: list[tuple[Tape, Array, Array, Array, Array]] = []
         size = at_once(net)
@@ -54,7 +54,7 @@ class Evaluation:
             tape, labels = _tape(memory, weights), y[:, start : start + size]
             if isinstance(x, Stack):
                 shape = (x.shape[0], labels.shape[1], x.shape[2])
-                block = kept.get(3, shape, tape.dtype)
+                block = read.get(0, shape, tape.dtype)
                 tape.add(x.read, start, start + shape[1], out=block)
             else:
                 block = x[:, start : start + size]

@@ -86,15 +86,14 @@ def _outcomes(runner: Runner, count: int) -> list[Advanced]:
     return sorted(trained, key=lambda each: each.number)
 
 
-def test_a_sweep_with_its_data_on_disk_ends_as_one_in_memory(
-    tmp_path: Path, ray_address: str
-) -> None:
+@pytest.mark.slow
+def test_a_sweep_with_its_data_on_disk_ends_as_one_in_memory(tmp_path: Path) -> None:
     shown = []
     for name, more in (("memory", []), ("disk", [f"--set=resources.memory={SHARE}"])):
         sweep = Sweep(tmp_path / name, None, XDG_CACHE_HOME=str(tmp_path / f"{name} cache"))
         sweep("run", SMOKE, "--trials=3", "--set=search.reproducible=true", *more)
         shown.append(sweep.show("smoke"))
-        assert (tmp_path / f"{name} cache").exists() == (name == "disk")
+        assert (tmp_path / f"{name} cache/sweep/tables").exists() == (name == "disk")
     memory, disk = ([each["values"] for each in found["trials"]] for found in shown)
     assert memory == disk
     assert shown[0]["test"]["values"] == shown[1]["test"]["values"]
