@@ -17,7 +17,7 @@ from sweep.spec.study import Study
 ADAPTIVE = ("tpe", "cmaes", "gp", "pbt")
 """Samplers that look at results when they choose, and so skew what is compared."""
 
-TIMES = ("predict_seconds", "epoch_seconds")
+TIMES = ("predict_seconds", "folded_predict_seconds", "epoch_seconds")
 """Metrics of which replicates are no independent measurements: they are trained together."""
 
 Choice = tuple[space.Scalar, space.Scalar]

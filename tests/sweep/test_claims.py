@@ -61,6 +61,18 @@ def test_a_parameter_of_one_option_alone_belongs_to_that_option() -> None:
     assert it.effect == pytest.approx(0.75, abs=0.01)
 
 
+def test_fields_that_change_together() -> None:
+    compare = {"model.batch_norm": ["after", "before"], "model.activation": ["tanh", "relu"]}
+
+    def value(params: Mapping[str, Any], replicate: int) -> float:
+        return planted(params, replicate) + 0.3 * (params["model.activation"] == "tanh")
+
+    it = found(ran(designed(CLAIM | {"compare": compare}), value))
+    assert (it.pairs, it.verdict) == (1, "supported")
+    assert it.effect == pytest.approx(0.4, abs=0.02)
+    assert it.difference == "val_accuracy: after, tanh − before, relu"
+
+
 @pytest.mark.parametrize(
     ("compare", "expect", "by", "said", "sign"),
     [
