@@ -221,7 +221,7 @@ def test_endless_values_have_no_matched_configurations() -> None:
 def test_a_held_value_that_never_meets_the_options() -> None:
     claim = CLAIM | {"where": {"model.activation": "relu", "model.activation.elu.alpha": 0.5}}
     assert without_a_verdict(ran(designed(claim), planted)) == (
-        "the design has no configurations that differ in this field alone"
+        "the design has no configurations that differ in what is compared alone"
     )
 
 
