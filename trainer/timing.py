@@ -42,7 +42,7 @@ def folded(
     Args:
         config: the net and its training.
         net: the net.
-        weights: its parameters and running statistics (R, …) by name, in the host's memory.
+        weights: its parameters and running statistics (R, …) by name, where x is.
         x: inputs (R or 1, n, D), of the weights' type.
         y: labels (R or 1, n).
         image: the shape of the features, if they are those of an image.
@@ -50,6 +50,8 @@ def folded(
     """
     if config.model.batch_norm.name == "none" or config.model.frozen:
         return None
+    if device is not None:
+        weights = {name: device.host(array) for name, array in weights.items()}
     plain, arrays = fold(config, weights)
     if device is not None:
         arrays = {name: device.asarray(array) for name, array in arrays.items()}

@@ -279,9 +279,15 @@ class _Run:
 
     def _predicting(self, group: Group, evaluation: Evaluation) -> tuple[float, float]:
         """Seconds of predicting the validation rows, as trained and with batch norm folded."""
-        weights = {name: self._host(array) for name, array in group.weights.items()}
-        rows = (evaluation.x, evaluation.y)
-        plain = folded(self._config, self._net, weights, *rows, self._data.image, self._device)
+        plain = folded(
+            self._config,
+            self._net,
+            group.weights,
+            evaluation.x,
+            evaluation.y,
+            self._data.image,
+            self._device,
+        )
         took = quickest(evaluation)
         return took, took if plain is None else quickest(plain)
 

