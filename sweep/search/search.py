@@ -10,13 +10,14 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from sweep.pruners import Ladder
-from sweep.queue import Queue
+from sweep.queue import Queue, Wanted
 from sweep.search import samplers
 from sweep.search.sampler import Params, Result
 from sweep.search.storage import RECORD, STATES, WANTED, Storage
 from sweep.search.trial import State, Trial
 from sweep.spec.point import read_point
 from sweep.spec.study import Study
+from trainer.rules import ConfigError
 
 
 class Search:
@@ -114,8 +115,7 @@ class Search:
         """The next trial; None while the sampler has nothing to suggest."""
         if self._again:
             return self._again.popleft()
-        wanted = self._queue.first(but=self._taken) if self._queue is not None else None
-        fixed = read_point(self._study, wanted.point) if wanted is not None else {}
+        wanted, fixed = self._wanted()
         params = self._sampler.ask(self._next, fixed)
         if params is None:
             return None
@@ -125,6 +125,15 @@ class Search:
             self._taken.add(wanted.name)
             trial.wanted = wanted.name
         return trial
+
+    def _wanted(self) -> tuple[Wanted | None, Params]:
+        """The configuration that users want next, and its point; the sampler chooses the rest."""
+        while self._queue is not None and (wanted := self._queue.first(but=self._taken)):
+            try:
+                return wanted, read_point(self._study, wanted.point)
+            except ConfigError as error:  # its study has changed, or it was not `enqueue` who wrote
+                self._queue.refuse(wanted.name, str(error))
+        return None, {}
 
     def _trial(self, number: int, params: Params) -> Trial:
         trial = Trial(number, params, self._study.config(params))
