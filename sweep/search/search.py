@@ -23,7 +23,21 @@ from trainer.rules import ConfigError
 class Search:
     """The trials of one study. Used from one thread."""
 
-    def __init__(self, study: Study, storage: Storage, queue: Queue | None = None) -> None:
+    def __init__(
+        self,
+        study: Study,
+        storage: Storage,
+        queue: Queue | None = None,
+        version: str | None = None,
+    ) -> None:
+        """Takes up what is stored.
+
+        Args:
+            study: the study.
+            storage: where its trials are remembered.
+            queue: the configurations that users want tried.
+            version: that of the user's code that trains; what another one trained is trained anew.
+        """
         self._study = study
         self._storage = storage
         self._queue = queue
@@ -57,7 +71,8 @@ class Search:
         complete = [self._recalled(each) for each in past if each.state is TrialState.COMPLETE]
         for trial in complete:
             self.ladder.complete.add(trial.number)
-            self._remember(trial)
+            if trial.environment.get("trainer") == version:
+                self._remember(trial)
         fit = [each for each in complete if each.feasible]
         self.best = min(fit, key=lambda each: study.order(each.scores, each.number), default=None)
 
