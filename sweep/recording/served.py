@@ -41,7 +41,8 @@ class Served(PythonModel):  # type: ignore[misc]
     ) -> np.ndarray:
         """Probabilities (n, K) float32 for raw rows (n, D)."""
         x = transform(self._fitted, np.asarray(model_input, dtype=np.float32))
-        return predict_proba(self._config, self._weights, x)[0].astype(np.float32)
+        odds: np.ndarray = predict_proba(self._config, self._weights, x)[0]
+        return odds.astype(np.float32)
 
 
 set_model(Served())
