@@ -59,9 +59,9 @@ def comparisons(results: Results, outbox: Path, found: Sequence[Finding]) -> tup
         found: what was found about its claims, in their order.
     """
     claims = results.study.claims
-    if not claims or not outbox.exists():
+    if not claims:
         return ()
-    with closing(Outbox(outbox)) as records:
+    with closing(Outbox(outbox, reading=True)) as records:
         wanted = {claim.by for claim in claims}
         histories = {
             trial.number: history

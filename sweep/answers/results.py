@@ -158,12 +158,9 @@ def read(folder: StudyFolder) -> Results:
     with suppress(FileNotFoundError):  # it was stored and never run
         storage = Storage(folder.storage, study.name)
         frozen, notes = storage.trials(), storage.notes()
-    runs: dict[int | None, str] = {}
-    experiment, backlog = None, NOTHING
-    if folder.outbox.exists():
-        with closing(Outbox(folder.outbox)) as outbox:
-            runs, experiment = outbox.run_ids(), outbox.fact("experiment_id")
-            backlog = outbox.backlog()
+    with closing(Outbox(folder.outbox, reading=True)) as outbox:
+        runs, experiment = outbox.run_ids(), outbox.fact("experiment_id")
+        backlog = outbox.backlog()
     driven = folder.in_use()
     trials = [_trial(each, runs.get(each.number), driven=driven) for each in frozen]
     state = "running" if driven else _state(study, trials, frozen)

@@ -9,7 +9,8 @@ from typing import Any
 
 from sweep.spec import space
 from sweep.spec.study_file import compact, parse
-from trainer.rules import UNREAD, ConfigError, Problem, join, nearest
+from trainer.reading import UNREAD
+from trainer.rules import ConfigError, Problem, join, nearest
 
 Option = tuple[space.Scalar, ...]
 """A value of each of the fields that a claim compares, in their order."""
