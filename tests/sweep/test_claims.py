@@ -65,7 +65,7 @@ def test_fields_that_change_together() -> None:
     compare = {"model.batch_norm": ["after", "before"], "model.activation": ["tanh", "relu"]}
 
     def value(params: Mapping[str, Any], replicate: int) -> float:
-        return planted(params, replicate) + 0.3 * (params["model.activation"] == "tanh")
+        return planted(params, replicate) + 0.3 * float(params["model.activation"] == "tanh")
 
     it = found(ran(designed(CLAIM | {"compare": compare}), value))
     assert (it.pairs, it.verdict) == (1, "supported")

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from tests.trainer.conftest import config, fold
-from trainer import timing
 from trainer.config import Config
 from trainer.convolution import Image
 from trainer.data import Data
@@ -51,7 +50,7 @@ def test_the_quickest_pass_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     looked = []
     plain.look = lambda: looked.append(1)
     times = iter([0.0, 5.0, 10.0, 12.0, 20.0, 24.0])
-    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(times))
+    monkeypatch.setattr("trainer.timing.time.perf_counter", lambda: next(times))
     assert quickest(plain) == 2.0
     assert next(times, None) is None
     assert PASSES == 3
