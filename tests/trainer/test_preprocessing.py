@@ -12,7 +12,8 @@ from trainer import checkpoint
 from trainer.data import split
 from trainer.dataset import DataError, Dataset
 from trainer.preprocessing import PREPROCESSING, ROWS, aligned, fit, transform
-from trainer.rules import Choice, ConfigError, Technique, check, section, setting
+from trainer.reading import check
+from trainer.rules import Choice, ConfigError, Technique, section, setting
 from trainer.sources import load
 
 X = np.random.default_rng(0).normal(5, 3, (50, 4)).astype(np.float32)
