@@ -17,6 +17,7 @@ BENCHMARKS = {
     "memory": "what further workers cost of a machine's memory, data on disk and in memory",
     "record": "what sending trials to MLflow and drawing their pictures costs",
     "scale": "throughput against ideal with 1 to 16 slots, and with 200 simulated nodes",
+    "sparse": "the sparse study's nets: prediction with SciPy's CSR and with NumPy",
     "start": "how long a newcomer waits, and what workers cost in memory",
     "sweep": "a sweep against Ray Tune and Optuna alone; slots, first result, long studies",
     "trainer": "the trainer against PyTorch, scikit-learn and its own matrix products",

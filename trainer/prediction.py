@@ -33,6 +33,8 @@ class Evaluation:
         device: where all these arrays are, if not in the host's memory.
 
     Attributes:
+        x: the inputs.
+        y: the labels.
         marks: what the first rows leave in memory, see `Tape.mark`.
         look: called while they lie there, on the host alone.
     """
@@ -47,7 +49,7 @@ class Evaluation:
     ) -> None:
         self.look: Callable[[], None] | None = None
         memory, kept, read = (Memory(device or np) for _ in range(3))
-        self._y, self._replicates = y, len(next(iter(weights.values())))
+        self.x, self.y, self._replicates = x, y, len(next(iter(weights.values())))
         self._blocks: list[tuple[Tape, Array, Array, Array, Array]] = []
         size = at_once(net)
         for start in range(0, x.shape[1], size):
@@ -88,7 +90,7 @@ class Evaluation:
             self._totals.fill(0)
             self._program()
             loss, correct = self._device.host(self._totals.sum(axis=2))
-            return loss / self._y.shape[1], correct / self._y.shape[1]
+            return loss / self.y.shape[1], correct / self.y.shape[1]
         loss, correct = np.zeros(self._replicates), np.zeros(self._replicates)
         for tape, labels, target, shifted, sums in self._blocks:
             tape.run()
@@ -98,7 +100,7 @@ class Evaluation:
             losses, hits = score(labels, target, shifted, sums)
             loss += losses
             correct += hits
-        return loss / self._y.shape[1], correct / self._y.shape[1]
+        return loss / self.y.shape[1], correct / self.y.shape[1]
 
 
 def predict_proba(config: Config, weights: Mapping[str, Array], x: Features) -> Array:

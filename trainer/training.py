@@ -13,7 +13,7 @@ from trainer.data import Data, few
 from trainer.device import Device
 from trainer.group import Group, Rows
 from trainer.health import Health, settled
-from trainer.network import Network, above, images
+from trainer.network import Network, above, images, noise
 from trainer.optimisers import OPTIMISERS
 from trainer.prediction import Evaluation, inputs, stacked
 from trainer.protocol import Progress
@@ -22,6 +22,7 @@ from trainer.rules import ConfigError, Problem
 from trainer.schedules import factors, follow
 from trainer.selection import Features, Selection
 from trainer.state import METRICS, SECONDS, State, begun, frozen
+from trainer.timing import folded, quickest
 from trainer.transfer import learnt_before, mapped
 from trainer.transfer import misfits as transfer_misfits
 
@@ -227,7 +228,6 @@ class _Run:
                 momentum = config.model.batch_norm.parameters.get("momentum", 0.0)
                 ratios = settled(momentum, epoch * group.steps) or config.model.reestimated
                 self._note(members, epoch, health.figures(ratios=ratios))
-            state["seconds.predict"][members] = validated
             if not (np.isfinite(loss).all() and np.isfinite(values[2]).all()):
                 self._diverged = self._until = epoch  # the others need not go further
             elif ended - started >= share:
@@ -235,6 +235,9 @@ class _Run:
             if self._follow(members, arrays, epoch, values):
                 break
         state["seconds.epoch"][members] = sum(seconds) / (epoch - first)
+        predicting = self._predicting(group, evaluation)
+        for name, took in zip(("predict", "folded_predict"), predicting, strict=True):
+            state[f"seconds.{name}"][members] = took / len(members)
         self._last = max(self._last, epoch)
         if not everyone or self._device is not None:
             for name, array in arrays.items():
@@ -269,10 +272,25 @@ class _Run:
         evaluation = Evaluation(self._net, group.weights, x, y, device)
         if device is not None:  # whose buffers the host does not read in the middle of a program
             return group, evaluation, None
-        activation = self._config.model.activation.name
-        health = Health(self._net, activation, group.gradient, group.weights, evaluation.marks)
+        model, marks = self._config.model, evaluation.marks
+        shift, activation = noise(model), model.activation.name
+        health = Health(self._net, activation, shift, group.gradient, group.weights, marks)
         evaluation.look = health.look
         return group, evaluation, health
+
+    def _predicting(self, group: Group, evaluation: Evaluation) -> tuple[float, float]:
+        """Seconds of predicting the validation rows, as trained and with batch norm folded."""
+        plain = folded(
+            self._config,
+            self._net,
+            group.weights,
+            evaluation.x,
+            evaluation.y,
+            self._data.image,
+            self._device,
+        )
+        took = quickest(evaluation)
+        return took, took if plain is None else quickest(plain)
 
     def _host(self, array: Array) -> Array:
         return array if self._device is None else self._device.host(array)

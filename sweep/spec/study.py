@@ -24,17 +24,8 @@ from sweep.spec.fields import (
 from sweep.spec.objectives import Constraint, Direction, Objective, read_constraints
 from sweep.spec.study_file import dump
 from trainer.config import Config
-from trainer.rules import (
-    UNREAD,
-    ConfigError,
-    Items,
-    Problem,
-    Section,
-    Setting,
-    build,
-    read_settings,
-    settings,
-)
+from trainer.reading import UNREAD, read_settings
+from trainer.rules import ConfigError, Items, Problem, Section, Setting, build, settings
 
 SEVERAL = {
     "objective": Setting([], Items(Section(Objective), least=1), "what trials are judged by")

@@ -12,7 +12,8 @@ from trainer import checkpoint
 from trainer.data import split
 from trainer.dataset import DataError, Dataset
 from trainer.preprocessing import PREPROCESSING, aligned, fit, transform
-from trainer.rules import Choice, ConfigError, Technique, check, section, setting
+from trainer.reading import check
+from trainer.rules import Choice, ConfigError, Technique, section, setting
 from trainer.selection import ROWS
 from trainer.sources import load
 
