@@ -29,6 +29,7 @@ class Nets:
     """
 
     maker = NETS
+    version = None
 
     def __init__(self, study: Study, tracking_uri: str) -> None:
         self._models = {name: zoo.load(name, tracking_uri) for name in study.starts()}

@@ -18,7 +18,7 @@ class Dataset:
     """Rows with labels, or with numbers to predict.
 
     Attributes:
-        x: features (N, D), float32.
+        x: features (N, D), float32; if they are large a `Selection` in the place of an array.
         y: labels (N,), int64, counting into `classes`; or numbers (N, K), float64.
         classes: the classes' names, none with numbers.
         test: x and y of the source's own test split.
@@ -35,7 +35,7 @@ class Dataset:
 
 
 @dataclass(frozen=True)
-class Table:
+class Content:
     """What a source holds, as it is found there.
 
     Attributes:
@@ -56,47 +56,47 @@ class Table:
     target: str = "y"
 
 
-def labelled(table: Table) -> Dataset:
-    """The data set of a table whose y are labels, whole numbers.
+def labelled(content: Content) -> Dataset:
+    """The data set of a source whose y are labels, whole numbers.
 
     Raises:
         DataError: with the rule that it breaks and the values.
     """
-    place, names = table.place, table.names
-    x, test_x, image = _rows(table)
-    y = _labels(place, table.y, len(x))
+    place, names = content.place, content.names
+    x, test_x, image = _rows(content)
+    y = _labels(place, content.y, len(x))
     labels = np.arange(len(names)) if names else np.unique(y)
     if len(np.unique(y)) < 2:
         raise DataError(f"{place}: must have at least two classes, got one ({y[0]})")
     test = None
-    if table.test is not None:
-        y_test = _labels(f"{place}, test split", table.test[1], len(test_x))
+    if content.test is not None:
+        y_test = _labels(f"{place}, test split", content.test[1], len(test_x))
         test = test_x, _coded(f"{place}, test split", y_test, labels)
     classes = names or tuple(str(label) for label in labels)
     return Dataset(x, _coded(place, y, labels), classes, test, image)
 
 
-def measured(table: Table) -> Dataset:
-    """The data set of a table whose y are numbers to predict.
+def measured(content: Content) -> Dataset:
+    """The data set of a source whose y are numbers to predict.
 
     Raises:
         DataError: with the rule that it breaks and the values.
     """
-    place = table.place
-    if table.names:
-        raise DataError(f"{place}: targets must be numbers, got words such as {table.names[0]!r}")
-    x, test_x, image = _rows(table)
-    y = _numbers(place, table.y, len(x))
+    place = content.place
+    if content.names:
+        raise DataError(f"{place}: targets must be numbers, got words such as {content.names[0]!r}")
+    x, test_x, image = _rows(content)
+    y = _numbers(place, content.y, len(x))
     if (y == y[0]).all(axis=0).any():
         raise DataError(f"{place}: targets must differ among the rows, got one that is the same")
     test = None
-    if table.test is not None:
-        test = test_x, _numbers(f"{place}, test split", table.test[1], len(test_x))
+    if content.test is not None:
+        test = test_x, _numbers(f"{place}, test split", content.test[1], len(test_x))
         if test[1].shape[1] != y.shape[1]:
             shapes = f"{y.shape[1]} and {test[1].shape[1]}"
             raise DataError(f"{place}: both splits must have as many targets, got {shapes}")
     count = y.shape[1]
-    names = [table.target] if count == 1 else [f"{table.target}{each}" for each in range(count)]
+    names = [content.target] if count == 1 else [f"{content.target}{each}" for each in range(count)]
     return Dataset(x, y, (), test, image, tuple(names))
 
 
@@ -124,10 +124,10 @@ def only(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     return replace(dataset, x=x, y=y, classes=tuple(classes), test=test)
 
 
-def _rows(table: Table) -> tuple[Array, Array, Image | None]:
-    """The rows (N, D) in float32 of the table and of its test split, and the shape of an image."""
-    place, x = table.place, table.x
-    x_test = x[:0] if table.test is None else table.test[0]
+def _rows(content: Content) -> tuple[Array, Array, Image | None]:
+    """The rows (N, D) in float32, those of the test split, and the shape of an image."""
+    place, x = content.place, content.x
+    x_test = x[:0] if content.test is None else content.test[0]
     if x_test.shape[1:] != x.shape[1:]:
         shapes = f"{x_test.shape[1:]} and {x.shape[1:]}"
         raise DataError(f"{place}: rows of both splits must have the same shape, got {shapes}")
@@ -136,7 +136,7 @@ def _rows(table: Table) -> tuple[Array, Array, Image | None]:
     shape = (1, *x.shape[1:]) if x.ndim == 3 else x.shape[1:]
     image = Image(*shape) if len(shape) == 3 else None
     flat = _flat(place, x)
-    if table.test is None:
+    if content.test is None:
         return flat, flat[:0], image
     return flat, _flat(f"{place}, test split", x_test), image
 

@@ -19,6 +19,7 @@ from trainer.losses import LOSSES
 from trainer.network import Layout, Network
 from trainer.resident import Resident
 from trainer.rules import Technique
+from trainer.selection import Features
 from trainer.streams import Purpose, generator, key
 from trainer.tape import Tape, Variable
 from trainer.update import Update
@@ -40,7 +41,7 @@ class Rows:
     x (n, D), and labels y (n,) or numbers y (n, K) of variance 1.
     """
 
-    x: tuple[Array, ...]
+    x: tuple[Features, ...]
     y: tuple[Array, ...]
 
     @property

@@ -12,6 +12,7 @@ from trainer.device import Device
 from trainer.fusion import Operation
 from trainer.network import Network, network
 from trainer.resident import add_up, one_hot
+from trainer.selection import Features, Selection, Stack
 from trainer.tape import Tape, Variable
 from trainer.tasks import CLASSIFICATION, Task
 
@@ -28,12 +29,14 @@ class Evaluation:
     Args:
         net: the net.
         weights: its parameters and running statistics (R, …) by name; read at every call.
-        x: inputs (R or 1, n, D), of the weights' type.
+        x: inputs (R or 1, n, D), of the weights' type, or on disk.
         y: labels (R or 1, n), or numbers (R or 1, n, K) of the weights' type.
         device: where all these arrays are, if not in the host's memory.
         task: what the net is for.
 
     Attributes:
+        x: the inputs.
+        y: the labels.
         marks: what the first rows leave in memory, see `Tape.mark`.
         look: called while they lie there, on the host alone.
     """
@@ -42,24 +45,29 @@ class Evaluation:
         self,
         net: Network,
         weights: Mapping[str, Array],
-        x: Array,
+        x: Array | Stack,
         y: Array,
         device: Device | None = None,
         task: Task = CLASSIFICATION,
     ) -> None:
         self.look: Callable[[], None] | None = None
-        memory, kept = Memory(device or np), Memory(device or np)
-        self._y, self._replicates = y, len(next(iter(weights.values())))
+        memory, kept, read = (Memory(device or np) for _ in range(3))
+        self.x, self.y, self._replicates = x, y, len(next(iter(weights.values())))
         self._task, self._whole = task, task.whole(y)
         self._blocks: list[tuple[Tape, Array, Array, tuple[Array, ...]]] = []
         size = at_once(net)
         for start in range(0, x.shape[1], size):
-            block, given = x[:, start : start + size], y[:, start : start + size]
-            tape = _tape(memory, weights)
+            tape, given = _tape(memory, weights), y[:, start : start + size]
+            if isinstance(x, Stack):
+                shape = (x.shape[0], given.shape[1], x.shape[2])
+                block = read.get(0, shape, tape.dtype)
+                tape.add(x.read, start, start + shape[1], out=block)
+            else:
+                block = x[:, start : start + size]
             scores, _ = net.write(tape, block)
-            shape = (net.classes, block.shape[1])
-            target = kept.get(0, (len(given), *shape), tape.dtype)
-            left = _left(task, kept, tape, shape, 1)
+            scored = (net.classes, block.shape[1])
+            target = kept.get(0, (len(given), *scored), tape.dtype)
+            left = _left(task, kept, tape, scored, 1)
             task.write(tape, scores, target, left)
             self._blocks.append((tape, given, target, left))
         self.marks = self._blocks[0][0].marks
@@ -85,7 +93,7 @@ class Evaluation:
             self._totals.fill(0)
             self._program()
             loss, correct = self._device.host(self._totals.sum(axis=2))
-            return loss / self._y.shape[1], correct / self._y.shape[1]
+            return loss / self.y.shape[1], correct / self.y.shape[1]
         total: Any = 0.0
         part: Any = 0.0
         for tape, y, target, left in self._blocks:
@@ -95,24 +103,24 @@ class Evaluation:
                 self.look()
             losses, parts = self._task.score(y, target, left)
             total, part = total + losses, part + parts
-        return total / self._y.shape[1], self._task.share(part, self._whole)
+        return total / self.y.shape[1], self._task.share(part, self._whole)
 
 
-def predict_proba(config: Config, weights: Mapping[str, Array], x: Array) -> Array:
+def predict_proba(config: Config, weights: Mapping[str, Array], x: Features) -> Array:
     """Class probabilities (R, n, K) for the rows of x (n, D)."""
     return predict(config, weights, x)
 
 
-def predict(config: Config, weights: Mapping[str, Array], x: Array) -> Array:
+def predict(config: Config, weights: Mapping[str, Array], x: Features) -> Array:
     """What a net answers (R, n, K) for the rows of x (n, D): probabilities, or numbers."""
     net, task = network_of(config, weights), config.training.task
-    x = np.asarray(x, dtype=weights["0.weight"].dtype)
+    dtype = weights["0.weight"].dtype
     memory, kept, size = Memory(), Memory(), at_once(net)
     parts: list[Array] = []
     with np.errstate(all="ignore"):
         for start in range(0, len(x), size):
             tape = _tape(memory, weights)
-            scores, _ = net.write(tape, x[None, start : start + size])
+            scores, _ = net.write(tape, np.asarray(x[start : start + size], dtype)[None])
             answer = task.answer(tape, scores, _left(task, kept, tape, scores.shape[1:], 0))
             tape.run()
             parts.append(np.swapaxes(answer, 1, 2).copy())
@@ -160,6 +168,14 @@ def _left(
 def _tape(memory: Memory, weights: Mapping[str, Array]) -> Tape:
     variables = {name: Variable(array, array) for name, array in weights.items() if name != "image"}
     return Tape(memory, variables=variables, running=weights, training=False)
+
+
+def inputs(rows: Sequence[Features], dtype: np.dtype) -> Array | Stack:
+    """The rows of all replicates as `Evaluation` takes them, see `stacked`."""
+    on_disk = [each for each in rows if isinstance(each, Selection)]
+    if on_disk:
+        return Stack(on_disk[:1] if all(each is rows[0] for each in rows) else on_disk)
+    return stacked([each for each in rows if not isinstance(each, Selection)], dtype)
 
 
 def stacked(arrays: Sequence[Array], dtype: np.dtype | None = None) -> Array:

@@ -16,7 +16,7 @@ import numpy as np
 
 from trainer import npz
 from trainer.arrays import Array
-from trainer.dataset import DataError, Dataset, Table, labelled, measured
+from trainer.dataset import Content, DataError, Dataset, labelled, measured
 from trainer.user_code import failure, imported
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -38,17 +38,17 @@ def load(source: str, allowed: Collection[str] = (), *, numbers: bool = False) -
     """
     kind, _, place = source.partition(":")
     if kind not in SOURCES:
-        table = _code(source, allowed)
+        content = _code(source, allowed)
     elif (SOURCES[kind].form == kind) != (not place):
         raise DataError(f"data source {source!r}: must be {SOURCES[kind].form}")
     elif SOURCES[kind].numbers and not numbers:
         raise DataError(f"{source}: has numbers to predict, which need data.task: regression")
     else:
-        table = SOURCES[kind].read(place)
-    return measured(table) if numbers else labelled(table)
+        content = SOURCES[kind].read(place)
+    return measured(content) if numbers else labelled(content)
 
 
-def _code(source: str, allowed: Collection[str]) -> Table:
+def _code(source: str, allowed: Collection[str]) -> Content:
     """What a function of the user's returns. Whatever goes wrong in it is a mistake in the data."""
     module, _, function = source.partition(":")
     known = ", ".join(SOURCES)
@@ -68,26 +68,26 @@ def _code(source: str, allowed: Collection[str]) -> Table:
         raise
     except (Exception, SystemExit) as error:
         raise DataError(f"{source}: {failure(error)}") from error
-    return Table(source, x, y, (test[0], test[1]) if test else None)
+    return Content(source, x, y, (test[0], test[1]) if test else None)
 
 
-def _digits(_place: str) -> Table:
+def _digits(_place: str) -> Content:
     """1,797 handwritten digits, 8x8 (scikit-learn)."""
     from sklearn.datasets import load_digits
 
     found = load_digits()
-    return Table("digits", found.images, found.target)
+    return Content("digits", found.images, found.target)
 
 
-def _diabetes(_place: str) -> Table:
+def _diabetes(_place: str) -> Content:
     """442 patients: ten measurements, and how far the disease got in a year (scikit-learn)."""
     from sklearn.datasets import load_diabetes
 
     found = load_diabetes(scaled=False)
-    return Table("diabetes", found.data, found.target, target="progression")
+    return Content("diabetes", found.data, found.target, target="progression")
 
 
-def _npz(place: str) -> Table:
+def _npz(place: str) -> Content:
     """Arrays `x` and `y`, and perhaps `x_test` and `y_test`."""
     try:
         arrays = npz.read(place)
@@ -99,10 +99,10 @@ def _npz(place: str) -> Table:
     if ("x_test" in arrays) != ("y_test" in arrays):
         raise DataError(f"{place}: must hold both of x_test and y_test or neither")
     test = (arrays["x_test"], arrays["y_test"]) if "x_test" in arrays else None
-    return Table(place, arrays["x"], arrays["y"], test)
+    return Content(place, arrays["x"], arrays["y"], test)
 
 
-def _csv(place: str) -> Table:
+def _csv(place: str) -> Content:
     import pandas as pd
 
     def read(file: Path) -> Any:
@@ -114,13 +114,13 @@ def _csv(place: str) -> Table:
     return _table(place, read)
 
 
-def _parquet(place: str) -> Table:
+def _parquet(place: str) -> Content:
     import pandas as pd
 
     return _table(place, pd.read_parquet)
 
 
-def _table(place: str, read: Callable[[Path], Any]) -> Table:
+def _table(place: str, read: Callable[[Path], Any]) -> Content:
     """A table with one column of labels, numbers or words, or of targets; the rest are features."""
     path, _, target = place.rpartition("#")
     if not path or not target:
@@ -140,12 +140,12 @@ def _table(place: str, read: Callable[[Path], Any]) -> Table:
     if words:
         raise DataError(f"{path}: features must be numbers, got words in {', '.join(words)}")
     if labels.dtype.kind in "biuf":
-        return Table(path, table.to_numpy(np.float64), labels.to_numpy(), target=target)
+        return Content(path, table.to_numpy(np.float64), labels.to_numpy(), target=target)
     names, y = np.unique(labels.to_numpy().astype(str), return_inverse=True)
-    return Table(path, table.to_numpy(np.float64), y, names=tuple(map(str, names)))
+    return Content(path, table.to_numpy(np.float64), y, names=tuple(map(str, names)))
 
 
-def _idx(place: str) -> Table:
+def _idx(place: str) -> Content:
     """MNIST's layout: images and labels of a training and a test split (LeCun's `idx` format)."""
     parts = [
         _idx_array(Path(place), f"{split}-{kind}-ubyte", axes)
@@ -153,7 +153,7 @@ def _idx(place: str) -> Table:
         for kind, axes in (("images-idx3", 3), ("labels-idx1", 1))
     ]
     x, y, x_test, y_test = parts
-    return Table(place, x, y, (x_test, y_test))
+    return Content(place, x, y, (x_test, y_test))
 
 
 def _idx_array(folder: Path, name: str, axes: int) -> Array:
@@ -172,7 +172,7 @@ def _idx_array(folder: Path, name: str, axes: int) -> Array:
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
-def _cifar10(place: str) -> Table:
+def _cifar10(place: str) -> Content:
     """Records of a label byte and 3,072 bytes: red, green, blue, each 32 rows of 32."""
     folder = Path(place)
     batches = sorted(folder.glob("data_batch_*.bin"))
@@ -181,7 +181,7 @@ def _cifar10(place: str) -> Table:
     train = np.concatenate([_cifar10_records(path) for path in batches])
     test = _cifar10_records(folder / "test_batch.bin")
     x, x_test = (records[:, 1:].reshape(-1, 3, 32, 32) for records in (train, test))
-    return Table(place, x, train[:, 0], (x_test, test[:, 0]), CIFAR10)
+    return Content(place, x, train[:, 0], (x_test, test[:, 0]), CIFAR10)
 
 
 def _cifar10_records(path: Path) -> Array:
@@ -218,7 +218,7 @@ class Source:
     """
 
     form: str
-    read: Callable[[str], Table]
+    read: Callable[[str], Content]
     numbers: bool = False
 
 

@@ -30,7 +30,7 @@ under early stopping also `stopped` (R,): the epoch of the stop or 0, `waited` (
 the best, and `best.parameters`, `best.running`.
 """
 
-SECONDS = ("epoch", "predict")
+SECONDS = ("epoch", "predict", "folded_predict")
 
 
 def weights(config: Config, state: State) -> dict[str, Array]:

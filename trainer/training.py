@@ -14,16 +14,18 @@ from trainer.device import Device
 from trainer.group import Group, Rows
 from trainer.health import Health, settled
 from trainer.losses import OF_NUMBERS
-from trainer.network import Network, above, images
+from trainer.network import Network, above, images, noise
 from trainer.optimisers import OPTIMISERS
-from trainer.prediction import Evaluation, stacked
+from trainer.prediction import Evaluation, inputs, stacked
 from trainer.protocol import Progress
 from trainer.reestimation import Reestimation
 from trainer.rules import ConfigError, Problem
 from trainer.schedules import factors, follow
+from trainer.selection import Features, Selection
 from trainer.state import SECONDS, State, begun, frozen
 from trainer.targets import standardised
 from trainer.tasks import REGRESSION, metrics
+from trainer.timing import folded, quickest
 from trainer.transfer import learnt_before, mapped
 from trainer.transfer import misfits as transfer_misfits
 
@@ -234,7 +236,6 @@ class _Run:
                 momentum = config.model.batch_norm.parameters.get("momentum", 0.0)
                 ratios = settled(momentum, epoch * group.steps) or config.model.reestimated
                 self._note(members, epoch, health.figures(ratios=ratios))
-            state["seconds.predict"][members] = validated
             if not (np.isfinite(loss).all() and np.isfinite(values[2]).all()):
                 self._diverged = self._until = epoch  # the others need not go further
             elif ended - started >= share:
@@ -242,6 +243,9 @@ class _Run:
             if self._follow(members, arrays, epoch, values):
                 break
         state["seconds.epoch"][members] = sum(seconds) / (epoch - first)
+        predicting = self._predicting(group, evaluation)
+        for name, took in zip(("predict", "folded_predict"), predicting, strict=True):
+            state[f"seconds.{name}"][members] = took / len(members)
         self._last = max(self._last, epoch)
         if not everyone or self._device is not None:
             for name, array in arrays.items():
@@ -271,15 +275,16 @@ class _Run:
             image=self._data.image,
             device=device,
         )
-        stack = device.stacked if device else stacked
-        x = stack([fold.x_val for fold in folds], dtype)
-        y = stack(y_val, y_val[0].dtype)
+        x_val = [fold.x_val for fold in folds]
+        x = device.stacked(x_val, dtype) if device else inputs(x_val, dtype)
+        y = (device.stacked if device else stacked)(y_val, y_val[0].dtype)
         task = self._config.training.task
         evaluation = Evaluation(self._net, group.weights, x, y, device, task)
         if device is not None:  # whose buffers the host does not read in the middle of a program
             return group, evaluation, None
-        activation = self._config.model.activation.name
-        health = Health(self._net, activation, group.gradient, group.weights, evaluation.marks)
+        model, marks = self._config.model, evaluation.marks
+        shift, activation = noise(model), model.activation.name
+        health = Health(self._net, activation, shift, group.gradient, group.weights, marks)
         evaluation.look = health.look
         return group, evaluation, health
 
@@ -296,6 +301,20 @@ class _Run:
                 made[id(fold)] = train.astype(dtype), val.astype(dtype)
         parts = [made[id(self._data.fold(each))] for each in members]
         return [train for train, _ in parts], [val for _, val in parts]
+
+    def _predicting(self, group: Group, evaluation: Evaluation) -> tuple[float, float]:
+        """Seconds of predicting the validation rows, as trained and with batch norm folded."""
+        plain = folded(
+            self._config,
+            self._net,
+            group.weights,
+            evaluation.x,
+            evaluation.y,
+            self._data.image,
+            self._device,
+        )
+        took = quickest(evaluation)
+        return took, took if plain is None else quickest(plain)
 
     def _host(self, array: Array) -> Array:
         return array if self._device is None else self._device.host(array)
@@ -362,10 +381,11 @@ class _Run:
         return any(self._stopped(each) for each in members)
 
 
-def _typed(arrays: list[Array], dtype: np.dtype) -> tuple[Array, ...]:
-    """The arrays in this type; the same object stays the same object."""
-    made: dict[int, Array] = {}
+def _typed(arrays: Sequence[Features], dtype: np.dtype) -> tuple[Features, ...]:
+    """The arrays in this type; the same object stays the same object, and what is on disk there."""
+    made: dict[int, Features] = {}
     for array in arrays:
         if id(array) not in made:
-            made[id(array)] = np.asarray(array, dtype)
+            there = isinstance(array, Selection)
+            made[id(array)] = array if there else np.asarray(array, dtype)
     return tuple(made[id(array)] for array in arrays)

@@ -47,7 +47,8 @@ def compared_groups(evidence: Evidence) -> Any:
         place = {"row": index // columns + 1, "col": index % columns + 1}
         for group, shade in zip(each.groups, SIDES, strict=True):
             epochs = list(range(1, len(group.mean) + 1))
-            told = f"{_text(each.claim.field)} {_text(group.label)} ({group.trials} trials)"
+            fields = _text(", ".join(each.claim.fields))
+            told = f"{fields} {_text(group.label)} ({group.trials} trials)"
             spread = np.nan_to_num(group.sd)
             figure.add_scatter(
                 x=[*epochs, *reversed(epochs)],

@@ -14,6 +14,7 @@ from typing import Any
 from sweep.answers.claims import findings
 from sweep.answers.comparisons import Comparison, comparisons
 from sweep.answers.results import CONFUSION, Results, finite, read
+from sweep.answers.shifts import Shift, shifts
 from sweep.search.storage import Storage
 from sweep.spec import space
 from sweep.workspace import StudyFolder
@@ -60,6 +61,7 @@ class Evidence:
     budget: int
     confusion: dict[str, Any] | None
     comparisons: tuple[Comparison, ...] = ()
+    shifts: tuple[Shift, ...] = ()
 
     @property
     def compared(self) -> list[Trial]:
@@ -108,6 +110,7 @@ def evidence(folder: StudyFolder) -> Evidence:
         budget,
         notes.get(CONFUSION),
         comparisons(results, folder.outbox, findings(results)),
+        shifts(results, folder.outbox),
     )
 
 

@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 
 from tests.trainer.conftest import config
 from trainer.data import Data, split
-from trainer.dataset import Table, labelled
+from trainer.dataset import Content, labelled
 from trainer.diagnosis import diagnose, hopeless
 from trainer.rules import Technique
 from trainer.training import train
@@ -18,7 +18,7 @@ def digits() -> Data:
     x, y = load_digits(return_X_y=True)
     preprocess = Technique("standardize", {})
     made = split(
-        labelled(Table("digits", x, y)),
+        labelled(Content("digits", x, y)),
         validation=0.2,
         test=0.2,
         folds=None,

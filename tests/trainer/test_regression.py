@@ -12,7 +12,7 @@ from trainer.arrays import Memory
 from trainer.config import Config, conflicts, elsewhere
 from trainer.convolution import Image
 from trainer.data import Data, Fold, split
-from trainer.dataset import DataError, Table, measured
+from trainer.dataset import Content, DataError, measured
 from trainer.diagnosis import diagnose
 from trainer.folding import fold as folded
 from trainer.losses import mean_squared_error as write
@@ -146,7 +146,7 @@ def test_replicates_and_links(
 
 
 def test_each_fold_has_a_scale_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = Table("here", numbers(rows=90).x_train, numbers(rows=90).y_train)
+    table = Content("here", numbers(rows=90).x_train, numbers(rows=90).y_train)
     data = split(
         measured(table),
         validation=0.2,
@@ -284,7 +284,7 @@ def test_diabetes() -> None:
 )
 def test_bad_targets(y: np.ndarray, told: str) -> None:
     with pytest.raises(DataError, match=f"^here: {told}"):
-        measured(Table("here", np.arange(6.0).reshape(3, 2), y))
+        measured(Content("here", np.arange(6.0).reshape(3, 2), y))
 
 
 def test_targets_that_are_words(tmp_path: Any) -> None:
@@ -313,7 +313,7 @@ def test_a_part_whose_targets_are_all_the_same_has_no_score() -> None:
     x, y = np.arange(20.0).reshape(10, 2), np.array([1.0] + [0.0] * 9)
     with pytest.raises(DataError, match="targets must differ among the rows of each part"):
         split(
-            measured(Table("here", x, y)),
+            measured(Content("here", x, y)),
             validation=0.3,
             test=0.1,
             folds=None,
