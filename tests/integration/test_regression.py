@@ -20,7 +20,7 @@ STUDY = ROOT / "studies" / "diabetes.yaml"
 FEWER = ["search.trials=4", "search.pruner=none", "replicates=3", "training.epochs=20"]
 
 
-def test_diabetes(sweep: Sweep) -> None:
+def test_diabetes(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     told = sweep("run", STUDY, *(f"--set={each}" for each in FEWER))
     assert "best trials by val_r2" in told
     assert "test R² of the winner" in told
@@ -34,7 +34,8 @@ def test_diabetes(sweep: Sweep) -> None:
     parent, *children = sweep.runs("diabetes")
     assert parent.data.metrics["test_r2"] == pytest.approx(shown["test"]["mean"])
     assert len(children) == 4
-    client = MlflowClient(f"sqlite:///{sweep.workspace / 'mlflow.db'}")
+    uri = f"sqlite:///{sweep.workspace / 'mlflow.db'}"
+    client = MlflowClient(uri)
     for child in children:
         assert len(client.get_metric_history(child.info.run_id, "val_r2")) == 20
         assert not any("accuracy" in name for name in child.data.metrics)
@@ -42,16 +43,16 @@ def test_diabetes(sweep: Sweep) -> None:
         assert "learning_curve.png" in artifacts
         assert "confusion_matrix.png" not in artifacts
 
-    _the_champion_predicts(sweep, shown["test"]["values"])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    _the_champion_predicts(shown["test"]["values"])
     assert "bit-identical" in sweep("reproduce", "diabetes", shown["best"], "--sensitivity")
     report = (sweep.workspace / "diabetes" / "report" / "report.md").read_text()
     assert "R² on the test split" in report
     assert "accuracy" not in report
 
 
-def _the_champion_predicts(sweep: Sweep, scores: list[float]) -> None:
+def _the_champion_predicts(scores: list[float]) -> None:
     """From raw features, in the unit of the targets, as the winner did on the test rows."""
-    mlflow.set_tracking_uri(f"sqlite:///{sweep.workspace / 'mlflow.db'}")
     served = mlflow.pyfunc.load_model("models:/diabetes@champion")
     assert str(served.metadata.get_output_schema()) == "[Tensor('float32', (-1, 1))]"
     assert served.metadata.metadata["targets"] == ["progression"]
