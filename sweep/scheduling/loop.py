@@ -200,6 +200,7 @@ class Loop:
         trial.submitted_at = self.clock()
         self._submitted[trial.number] = trial.submitted_at if since is None else since
         replicates = self.study.replicates_of(trial.number)
+        slots = max(1, self.runner.slots())
         self.runner.submit(
             Link(
                 trial.number,
@@ -211,6 +212,8 @@ class Loop:
                 gpu=self.study.resources.gpu > 0,
                 first=replicates.start,
                 seconds=self.study.checkpoint.seconds if self.states is not None else math.inf,
+                # Every trial has a first link; who has further ones is not known yet.
+                ahead=self.search.wanted // slots if trial.epoch == 0 else 0,
             )
         )
 
