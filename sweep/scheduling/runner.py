@@ -21,7 +21,7 @@ from threadpoolctl import ThreadpoolController
 from sweep.spec.fields import Resources
 from trainer.config import Config
 from trainer.data import Data
-from trainer.device import installed, opened
+from trainer.device import DeviceError, installed, opened
 from trainer.net import Net
 from trainer.protocol import Trainer
 from trainer.rules import build
@@ -100,10 +100,14 @@ class Advanced:
 
 @dataclass(frozen=True)
 class Raised:
-    """A link that ended in an exception, with its traceback."""
+    """A link that ended in an exception, with its traceback.
+
+    `unequipped` says that it was to train on a card which can't be used.
+    """
 
     number: int
     error: str
+    unequipped: bool = False
 
     @property
     def cause(self) -> str:
@@ -187,6 +191,9 @@ class Runner(Protocol):
     def slots(self) -> int:
         """How many links can be trained at the same time, now."""
 
+    def cards(self) -> int:
+        """How many of them on a card, where that is chosen trial by trial."""
+
     def submit(self, link: Link) -> None:
         """Starts a link from the state of the trial's last link; returns at once."""
 
@@ -223,8 +230,9 @@ def advance(
         replicates = range(link.first, link.first + link.replicates)
         with _pools().limit(limits=link.threads):
             progress = trainer.train(data, state, link.until, seed=link.seed, replicates=replicates)
-    except Exception:
-        return Raised(link.number, traceback.format_exc()), state
+    except Exception as error:
+        unequipped = isinstance(error, DeviceError)
+        return Raised(link.number, traceback.format_exc(), unequipped), state
     outcome = Advanced(
         link.number,
         progress.epoch,
@@ -274,6 +282,10 @@ class LocalRunner:
     def slots(self) -> int:
         """One."""
         return 1
+
+    def cards(self) -> int:
+        """None: there is nothing to choose."""
+        return 0
 
     def submit(self, link: Link) -> None:
         """Puts the link at the end of the queue."""
