@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -310,6 +311,12 @@ def test_the_answer_of_several_objectives() -> None:
     assert np.asarray(others.get_offsets()).tolist() == [[60.0, 0.9], [11.0, 0.5]]
     assert np.asarray(front.get_xdata()).tolist() == [10.0, 50.0]
     assert [list(each.y) for each in chart(found).data] == [[0.9, 0.5], [0.75, 0.5]]
+    assert (drawn.axes[0].get_xscale(), chart(found).layout.xaxis.type) == ("linear", "linear")
+    wide = replace(results, trials=[*trials, result(4, [0.95, 100.1])])
+    far = Evidence(wide, (), (), 0, None)
+    drawn = painted(far)
+    assert drawn is not None
+    assert (drawn.axes[0].get_xscale(), chart(far).layout.xaxis.type) == ("log", "log")
     assert shown["best"] == [2, 0]
     assert shown["value"] == [[0.75, 50.0], [0.5, 10.0]]
     assert shown["metrics"] == ["val_accuracy", "parameters"]
