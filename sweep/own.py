@@ -77,7 +77,7 @@ class Own:
         """
         try:
             trainer = self.maker.own(config)
-            found = [np.asarray(trainer.predict_proba(dict(learnt), x)) for x in rows]
+            found = [np.asarray(trainer.predict_proba(dict(learnt), np.asarray(x))) for x in rows]
         except (Exception, SystemExit) as error:
             raise _mistake(f"{self.maker.name}.predict_proba {failure(error)}") from error
         return list(found[0]) if len(rows) == 1 else [each[at] for at, each in enumerate(found)]

@@ -15,11 +15,12 @@ from trainer.group import Group, Rows
 from trainer.health import Health, settled
 from trainer.network import Network, above, images, noise
 from trainer.optimisers import OPTIMISERS
-from trainer.prediction import Evaluation, stacked
+from trainer.prediction import Evaluation, inputs, stacked
 from trainer.protocol import Progress
 from trainer.reestimation import Reestimation
 from trainer.rules import ConfigError, Problem
 from trainer.schedules import factors, follow
+from trainer.selection import Features, Selection
 from trainer.state import METRICS, SECONDS, State, begun, frozen
 from trainer.timing import folded, quickest
 from trainer.transfer import learnt_before, mapped
@@ -265,9 +266,9 @@ class _Run:
             image=self._data.image,
             device=device,
         )
-        stack = device.stacked if device else stacked
-        x = stack([fold.x_val for fold in folds], dtype)
-        y = stack([fold.y_val for fold in folds], np.dtype(np.int64))
+        x_val, y_val = [fold.x_val for fold in folds], [fold.y_val for fold in folds]
+        x = device.stacked(x_val, dtype) if device else inputs(x_val, dtype)
+        y = (device.stacked if device else stacked)(y_val, np.dtype(np.int64))
         evaluation = Evaluation(self._net, group.weights, x, y, device)
         if device is not None:  # whose buffers the host does not read in the middle of a program
             return group, evaluation, None
@@ -356,10 +357,11 @@ class _Run:
         return any(self._stopped(each) for each in members)
 
 
-def _typed(arrays: list[Array], dtype: np.dtype) -> tuple[Array, ...]:
-    """The arrays in this type; the same object stays the same object."""
-    made: dict[int, Array] = {}
+def _typed(arrays: Sequence[Features], dtype: np.dtype) -> tuple[Features, ...]:
+    """The arrays in this type; the same object stays the same object, and what is on disk there."""
+    made: dict[int, Features] = {}
     for array in arrays:
         if id(array) not in made:
-            made[id(array)] = np.asarray(array, dtype)
+            there = isinstance(array, Selection)
+            made[id(array)] = array if there else np.asarray(array, dtype)
     return tuple(made[id(array)] for array in arrays)
