@@ -18,7 +18,8 @@ from sweep.answers.pareto import chart, painted
 from sweep.answers.results import Results, TrialResult
 from sweep.answers.summary import figure
 from sweep.datasets import Datasets
-from sweep.scheduling.runner import Link, Outcome
+from sweep.nets import Nets
+from sweep.scheduling.runner import Link, NetMaker, Outcome
 from sweep.search.sampler import Result
 from sweep.search.samplers import make
 from sweep.search.search import Search
@@ -180,6 +181,12 @@ def test_tpe_searches_the_whole_front() -> None:
     assert np.mean(late > 0.58) > 0.6
     assert late.max() > 0.8
     assert late[late > 0.58].min() < 0.68
+
+
+def test_predictions_are_timed_in_studies_that_are_judged_by_it() -> None:
+    for metric, timed in (("val_loss", False), ("folded_predict_seconds", True)):
+        study = check({"name": "a", "objective": {"metric": metric}})
+        assert Nets(study, "").maker == NetMaker(timed=timed)
 
 
 # The loop
