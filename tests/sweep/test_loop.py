@@ -28,7 +28,7 @@ def test_a_trial_that_nothing_can_prune_is_one_link() -> None:
 
 def test_a_worker_knows_of_the_first_links_that_it_may_expect() -> None:
     sweep = Sweep(trials=7, pruner=Asha(3, 3)).run()
-    ahead = {link.until: [] for link in sweep.runner.links}
+    ahead: dict[int, list[int]] = {link.until: [] for link in sweep.runner.links}
     for link in sweep.runner.links:
         ahead[link.until].append(link.ahead)
     assert ahead[3] == [3, 3, 3, 3, 2, 2, 1]
