@@ -18,6 +18,7 @@ from sweep.recording.outbox import Backlog, Outbox
 from sweep.recording.provenance import provenance, run_tags
 from sweep.recording.recording import Recording
 from sweep.recording.records import Confusion, Report, SweepEnded, SweepStarted
+from sweep.scheduling.devices import Devices, work
 from sweep.scheduling.loop import Loop
 from sweep.scheduling.ports import Standing
 from sweep.scheduling.progress import progress
@@ -176,6 +177,9 @@ class Session:
                 states=States(self._folder.states),
                 parameters=self._datasets.parameters,
                 best=self._search.best,
+                devices=Devices(partial(work, study, self._datasets.parameters))
+                if study.resources.automatic
+                else None,
             )
             loop.run()
         return loop.trouble

@@ -48,6 +48,7 @@ def train(
     first: int = 0,
     device: Device | None = None,
     seconds: float = math.inf,
+    timed: bool = False,
 ) -> Progress:
     """Trains all replicates until so many epochs are completed, or all have stopped early.
 
@@ -63,6 +64,8 @@ def train(
             the same plain arrays either way.
         seconds: ends before `until`, with the first epoch that is completed after so long; of no
             influence on the bits of what is reached by going on.
+        timed: whether predictions are timed with care, as the net is and folded, when replicates
+            have been trained to their end; else both metrics are the last validation's seconds.
 
     Raises:
         ConfigError: the configuration is impossible.
@@ -88,7 +91,7 @@ def train(
     if (per_class := config.training.per_class) is not None:
         data = few(data, per_class, seed=seed, replicates=range(first, first + replicates))
     until = min(until, config.training.epochs)
-    run = _Run(config, net, data, state, until, (seed, first), device, seconds)
+    run = _Run(config, net, data, state, until, (seed, first), device, seconds, timed=timed)
     # a loss that overflows is a result: `diverged`
     with np.errstate(all="ignore"), device.stream if device else nullcontext():
         return run()
@@ -140,9 +143,11 @@ class _Run:
         streams: tuple[int, int],
         device: Device | None,
         seconds: float,
+        *,
+        timed: bool,
     ) -> None:
         self._config, self._net, self._data, self._device = config, net, data, device
-        self._seconds = seconds
+        self._seconds, self._timed = seconds, timed
         self._state, self._until = state, until
         self._seed, self._offset = streams
         self._replicates = len(state["parameters"])
@@ -228,10 +233,10 @@ class _Run:
             trained = time.perf_counter()
             values = (loss, score, *evaluation())
             ended = time.perf_counter()
-            validated = (ended - trained) / len(members)
+            validated = ended - trained
             seconds.append((ended - began) / len(members))
             rates = config.training.learning_rate * pace[-1]
-            self._record(members, epoch, values, rates, (seconds[-1], validated))
+            self._record(members, epoch, values, rates, (seconds[-1], validated / len(members)))
             if health is not None:
                 momentum = config.model.batch_norm.parameters.get("momentum", 0.0)
                 ratios = settled(momentum, epoch * group.steps) or config.model.reestimated
@@ -243,7 +248,9 @@ class _Run:
             if self._follow(members, arrays, epoch, values):
                 break
         state["seconds.epoch"][members] = sum(seconds) / (epoch - first)
-        predicting = self._predicting(group, evaluation)
+        predicting = validated, validated
+        if self._timed and (epoch >= config.training.epochs or any(map(self._stopped, members))):
+            predicting = self._predicting(group, evaluation)
         for name, took in zip(("predict", "folded_predict"), predicting, strict=True):
             state[f"seconds.{name}"][members] = took / len(members)
         self._last = max(self._last, epoch)

@@ -10,6 +10,7 @@ from scipy.special import stdtrit
 from sweep.answers.claims import Finding
 from sweep.answers.results import Results, TrialResult
 from sweep.answers.summary import SCORES, spread
+from sweep.spec.claims import shown
 
 
 @dataclass(frozen=True)
@@ -115,4 +116,4 @@ def _budget(results: Results, params: Mapping[str, Any]) -> int:
 
 
 def _shown(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else shown(value)

@@ -86,5 +86,5 @@ def _needs(study: Study) -> Iterator[str]:
         yield f"the model {name}"
     if study.search.sampler.name in EXTRAS:
         yield f"the extra {study.search.sampler.name}"
-    if study.resources.gpu:
-        yield f"{study.resources.gpu:g} GPU a trial"
+    if study.resources.cards:
+        yield f"{study.resources.cards:g} GPU a trial"

@@ -72,7 +72,7 @@ def mutates(name: str) -> bool:
     return name.startswith(MUTABLE)
 
 
-def _conflicts(template: Tree, gpu: float, *, regression: bool) -> list[Problem]:
+def _conflicts(template: Tree, gpu: float | str, *, regression: bool) -> list[Problem]:
     """Combinations of fields that can't be trained, wherever the search space can reach one.
 
     A conflict is between two fields, so every pair of extreme values is tried, with the other
@@ -81,7 +81,7 @@ def _conflicts(template: Tree, gpu: float, *, regression: bool) -> list[Problem]
     found: dict[str, Problem] = {}
     for plain in corners(template):
         config = build(Config, plain)
-        problems = conflicts(config) + (elsewhere(config) if gpu else [])
+        problems = conflicts(config) + (elsewhere(config) if gpu not in (0, "auto") else [])
         loss = config.training.loss.name
         if (loss in OF_NUMBERS) != regression:
             wanted = " or ".join(each for each in LOSSES if (each in OF_NUMBERS) == regression)
@@ -213,7 +213,7 @@ def _unbred(tree: Tree, template: Tree, values: Tree) -> Iterator[Problem]:
 def _miscounted(tree: Tree, values: Tree) -> Iterator[Problem]:
     gpu, folds = tree["resources"]["gpu"], tree["data"]["folds"]
     replicates = values.get("replicates")
-    if gpu > 1 and gpu != int(gpu):
+    if gpu != "auto" and gpu > 1 and gpu != int(gpu):
         yield Problem("resources.gpu", "must be a whole number above 1", gpu)
     if folds is not None and replicates not in (None, folds):
         rule = f"must be data.folds ({folds}) or left out: each replicate is a fold"
@@ -226,6 +226,8 @@ def _timed(tree: Tree, constraints: Sequence[Constraint]) -> Iterator[Problem]:
     for budget in ("timeout", "worker_seconds"):
         if tree["search"][budget] is not None:
             yield Problem(f"search.{budget}", f"must be left out {why}", tree["search"][budget])
+    if tree["resources"]["gpu"] == "auto":
+        yield Problem("resources.gpu", f"must be a number {why}", "auto")
     judges = [("objective.metric", each["metric"]) for each in tree["objective"]]
     judges += [("constraints", each.metric) for each in constraints]
     for path, metric in judges:

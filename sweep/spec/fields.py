@@ -163,7 +163,9 @@ class Resources:
     """What one trial takes of a machine (`resources`)."""
 
     cpu: float = setting(1, Real(0.0001), "cores")
-    gpu: float = setting(0, Real(0), "graphics cards")
+    gpu: float | str = setting(
+        0, Real(0, word="auto"), "graphics cards, or auto: one where it pays and is free"
+    )
     memory: float | None = setting(
         None, Optional(Real(0, open_low=True)), "GiB that Ray sets aside; by default none"
     )
@@ -172,6 +174,16 @@ class Resources:
         Optional(Real(0, open_low=True)),
         "seconds that one link (from rung to rung) may take from its submission",
     )
+
+    @property
+    def automatic(self) -> bool:
+        """Whether it is measured which trials train on a card."""
+        return self.gpu == "auto"
+
+    @property
+    def cards(self) -> float:
+        """Cards that every trial takes."""
+        return 0.0 if self.automatic else float(self.gpu)
 
 
 @section

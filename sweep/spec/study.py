@@ -89,6 +89,14 @@ class Study:
         """`maximize` or `minimize` for every objective."""
         return tuple(each.wanted for each in self.objectives)
 
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """The metrics that trials are judged by: of its objectives, constraints and claims."""
+        named = [each.name for each in self.objectives]
+        named += [each.metric for each in self.constraints]
+        named += [each.by for each in self.claims]
+        return tuple(dict.fromkeys(named))
+
     def others(self, metrics: Mapping[str, Sequence[float]]) -> list[float]:
         """A trial's values of all objectives but the leading one: means over the replicates."""
         found = [metrics[each.name] for each in self.objectives[1:]]
