@@ -19,6 +19,7 @@ from sweep.answers.intervals import SPENT
 from sweep.answers.results import Results, read
 from sweep.datasets import Datasets
 from sweep.recording.size import size, written
+from sweep.scheduling.folders import prove
 from sweep.scheduling.ray_runner import RayRunner, RayUnavailable
 from sweep.search.storage import discard, taken
 from sweep.session import Ending, RunnerFactory, Session
@@ -181,6 +182,8 @@ def _held(
     options: tuple[RunnerFactory, str | None, bool],
 ) -> Finished:
     """Runs a study while holding it, and reads its results when it has been let go."""
+    if study.storage is not None:
+        prove(study.storage)
     started = time.monotonic()
     wishes = Wishes(folder.wishes)
     with folder.held(), wishes.heard(), folder.written():

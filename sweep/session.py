@@ -18,13 +18,14 @@ from sweep.recording.outbox import Backlog, Outbox
 from sweep.recording.provenance import provenance, run_tags
 from sweep.recording.recording import Recording
 from sweep.recording.records import Confusion, Report, SweepEnded, SweepStarted
+from sweep.scheduling.folders import Folder, LocalFolder, folder, kept_as
 from sweep.scheduling.loop import Loop
 from sweep.scheduling.ports import Standing
 from sweep.scheduling.progress import progress
 from sweep.scheduling.runner import Runner
 from sweep.scheduling.states import States
 from sweep.search.search import Search
-from sweep.search.storage import Storage
+from sweep.search.storage import IDENTITY, Storage
 from sweep.spec.fields import Resources
 from sweep.spec.study import Study
 from sweep.wishes import Wishes
@@ -80,6 +81,7 @@ class Session:
         with closing(Outbox(self._folder.outbox, patience=WAIT_SECONDS)) as outbox:
             if not self._search.wanted and outbox.concluded() and outbox.backlog().empty:
                 return Ending()
+            identity = self._identify(outbox)
             runner = failure = None
             if self._search.wanted:
                 runner = factory(self._datasets, self._study.resources, address)
@@ -94,7 +96,8 @@ class Session:
             try:
                 if runner is not None:
                     with closing(runner):
-                        failure = self._train(logbook, recording, runner, quiet)
+                        states = States(self._states_folder(identity))
+                        failure = self._train(logbook, recording, runner, states, quiet)
                 self._conclude(logbook, outbox, failure)
             except BaseException:  # a later run sends what is left
                 recording().stop()
@@ -120,6 +123,20 @@ class Session:
             rule = "has changed since the study began; start another study from it, or put it back"
             raise ConfigError([Problem("model.start_from.source", rule, changed[0])])
 
+    def _identify(self, outbox: Outbox) -> str:
+        """What tells the study from every other of its name, wherever something is kept of it."""
+        known: str | None = self._storage.notes().get(IDENTITY)
+        if known is None:
+            known = outbox.sweep_id
+            self._storage.note(IDENTITY, known)
+        return known
+
+    def _states_folder(self, identity: str) -> Folder:
+        """Where its trials' states are kept."""
+        if self._study.storage is None:
+            return LocalFolder(self._folder.states)
+        return folder(self._study.storage, kept_as(self._study.name, identity))
+
     def close(self) -> None:
         """Lets go of the study's storage."""
         self._storage.close()
@@ -129,6 +146,7 @@ class Session:
         logbook: Logbook,
         recording: Callable[[], Recording],
         runner: Runner,
+        states: States,
         quiet: bool,
     ) -> str | None:
         """Runs the loop; why it gave up, if it did. Calling `recording` starts the recorder."""
@@ -152,7 +170,7 @@ class Session:
                 watch=watch,
                 interrupts=self._wishes.interrupts,
                 stops=self._wishes.trials,
-                states=States(self._folder.states),
+                states=states,
                 parameters=self._datasets.parameters,
                 best=self._search.best,
             )

@@ -291,6 +291,13 @@ class Outbox:
         row = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return None if row is None else str(row[0])
 
+    @property
+    def sweep_id(self) -> str:
+        """What tells the study from every other of its name."""
+        found = self.fact("sweep_id")
+        assert found is not None
+        return found
+
     def note(self, name: str, value: str | None) -> None:
         """Notes a fact, or forgets it (None)."""
         if value is None:

@@ -170,7 +170,7 @@ class Sender:
         tags = {"sweep.study": self._study_dir.name} | changes.tags
         if trial is None:
             name = self._study_dir.name
-            tags |= {"sweep.id": self._sweep_id()}
+            tags |= {"sweep.id": self._outbox.sweep_id}
         else:
             name = changes.name or f"#{trial}"
             tags |= {
@@ -192,7 +192,7 @@ class Sender:
     def _find(self, trial: int | None) -> Run | None:
         """The run of a trial that was made by another process, or by a call that broke off."""
         if trial is None:
-            found = self._search({"sweep.id": self._sweep_id()})
+            found = self._search({"sweep.id": self._outbox.sweep_id})
         elif trial in self._creation_open:
             parent = self._parent().run_id
             found = self._search({"mlflow.parentRunId": parent, "sweep.trial": str(trial)})
@@ -220,11 +220,6 @@ class Sender:
         self._outbox.keep_run(trial, run)
         self._runs[trial] = run
         return run
-
-    def _sweep_id(self) -> str:
-        sweep_id = self._outbox.fact("sweep_id")
-        assert sweep_id is not None
-        return sweep_id
 
     def _missing(self, run: Run, points: Sequence[Point]) -> list[Point]:
         """The points that are not in the history of the run."""

@@ -41,6 +41,9 @@ PARENT = "sweep.parent"
 CONSTRAINT = "constraints:"
 """How Optuna calls the system attribute of a constraint, before its name."""
 
+IDENTITY = "sweep_id"
+"""The note that tells a study from every other of its name."""
+
 STATES = {
     State.COMPLETE: TrialState.COMPLETE,
     State.PRUNED: TrialState.PRUNED,
