@@ -21,7 +21,7 @@ from sweep.datasets import Datasets
 from sweep.recording.size import size, written
 from sweep.scheduling.folders import prove
 from sweep.scheduling.ray_runner import RayRunner, RayUnavailable
-from sweep.search.storage import discard, taken
+from sweep.search.storage import discard, study_file, taken
 from sweep.session import Ending, RunnerFactory, Session
 from sweep.spec.catalogue import STUDIES
 from sweep.spec.study import Study, check
@@ -85,6 +85,8 @@ def run(
     checked = check(values)
     place = workspace(folder)
     target = place.study(checked.name)
+    if not target.file.exists() and _stored(checked.name) == checked.text:
+        _restore(place, target, checked.text)
     if target.file.exists() and check(load(target.file)).text != checked.text:
         rule = (
             f"is the name of another study in {place.path}; choose another with --name, "
@@ -116,11 +118,15 @@ def resume(
         decide: doubles the replicates while claims are open, at no more than three looks in all.
         address, allow_code, folder, quiet, runner: as in `run`.
 
+    A study whose folder is lost goes on from what PostgreSQL (`$SWEEP_STORAGE`) has kept of it.
+
     Raises:
         UnknownStudy: there is none of that name.
         ConfigError, StudyInUse, RayUnavailable: as in `run`.
     """
     place = workspace(folder)
+    if name not in {each.name for each in place.studies()} and (text := _stored(name)) is not None:
+        _restore(place, place.study(name), text)
     target = place.existing(name)
     study = check(load(target.file))
     if trials is not None:
@@ -134,6 +140,19 @@ def resume(
         study = further
         finished = _held(study, place, target, datasets, (runner, address, quiet))
     return finished
+
+
+def _stored(name: str) -> str | None:
+    """The study file that the database of new studies has of that name, if there is one."""
+    url = database()
+    return study_file(url, name) if url else None
+
+
+def _restore(place: Workspace, target: StudyFolder, text: str) -> None:
+    """Makes the folder of a study anew."""
+    place.prepare(target)
+    target.create(text)
+    print(f"{target.path} was not there; made anew from $SWEEP_STORAGE", file=sys.stderr)
 
 
 def _another_look(study: Study) -> Study | None:

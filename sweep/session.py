@@ -16,6 +16,7 @@ from sweep.queue import Queue
 from sweep.recording.logbook import Logbook
 from sweep.recording.outbox import Backlog, Outbox
 from sweep.recording.provenance import provenance, run_tags
+from sweep.recording.recalled import recalled
 from sweep.recording.recording import Recording
 from sweep.recording.records import Confusion, Report, SweepEnded, SweepStarted
 from sweep.scheduling.folders import Folder, LocalFolder, folder, kept_as
@@ -25,7 +26,7 @@ from sweep.scheduling.progress import progress
 from sweep.scheduling.runner import Runner
 from sweep.scheduling.states import States
 from sweep.search.search import Search
-from sweep.search.storage import IDENTITY, Storage
+from sweep.search.storage import IDENTITY, STUDY, Storage
 from sweep.spec.fields import Resources
 from sweep.spec.study import Study
 from sweep.wishes import Wishes
@@ -73,18 +74,24 @@ class Session:
         self._datasets = datasets
         self._wishes = wishes
         self._storage = Storage(folder.storage, study.name, directions=study.directions)
+        if isinstance(folder.storage, str) and self._storage.notes().get(STUDY) != study.text:
+            self._storage.note(STUDY, study.text)  # the database alone may outlive the workspace
         self._search = Search(study, self._storage, Queue(folder.queue))
 
     def run(self, factory: RunnerFactory, address: str | None, quiet: bool) -> Ending:
         """Runs the trials that are wanted, then looks at the winner, then waits for MLflow."""
         self._check_sources()
         with closing(Outbox(self._folder.outbox, patience=WAIT_SECONDS)) as outbox:
+            identity = self._identify(outbox)
             if not self._search.wanted and outbox.concluded() and outbox.backlog().empty:
                 return Ending()
-            identity = self._identify(outbox)
             runner = failure = None
             if self._search.wanted:
-                runner = factory(self._datasets, self._study.resources, address)
+                try:
+                    with self._wishes.at_once():
+                        runner = factory(self._datasets, self._study.resources, address)
+                except KeyboardInterrupt:
+                    return Ending()
             if runner is not None and self._wishes.interrupts():
                 runner.close()
                 return Ending()
@@ -124,11 +131,16 @@ class Session:
             raise ConfigError([Problem("model.start_from.source", rule, changed[0])])
 
     def _identify(self, outbox: Outbox) -> str:
-        """What tells the study from every other of its name, wherever something is kept of it."""
+        """What tells the study from every other of its name, wherever something is kept of it.
+
+        An outbox that does not know it was made anew: the workspace was lost.
+        """
         known: str | None = self._storage.notes().get(IDENTITY)
         if known is None:
             known = outbox.sweep_id
             self._storage.note(IDENTITY, known)
+        elif known != outbox.sweep_id:
+            outbox.renew(known, recalled(self._study, self._storage.trials()))
         return known
 
     def _states_folder(self, identity: str) -> Folder:

@@ -74,6 +74,9 @@ class RayRunner:
                 )
             else:
                 ray.init(address=address, log_to_driver=False, logging_level="error", **travels)
+        except KeyboardInterrupt:
+            ray.shutdown()
+            raise
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise RayUnavailable(f"Ray at {address or 'this machine'}: {error}") from error
         task = ray.remote(max_retries=0, num_returns=2)(_training_with(datasets.maker))

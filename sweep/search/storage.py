@@ -25,7 +25,7 @@ from sqlalchemy.pool import NullPool
 from sweep.search.journal import Journal, mend
 from sweep.search.trial import State, Trial
 from sweep.spec.objectives import Direction
-from sweep.workspace import WAIT_SECONDS, StorageUnavailable
+from sweep.workspace import WAIT_SECONDS, StorageUnavailable, StudyInUse
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -44,6 +44,9 @@ CONSTRAINT = "constraints:"
 IDENTITY = "sweep_id"
 """The note that tells a study from every other of its name."""
 
+STUDY = "study"
+"""The note of a study in a database that holds its study file."""
+
 STATES = {
     State.COMPLETE: TrialState.COMPLETE,
     State.PRUNED: TrialState.PRUNED,
@@ -53,17 +56,24 @@ STATES = {
 
 PAUSE_SECONDS = 0.5
 
+POSTGRESQL = "postgresql"
+LOCK = "SELECT pg_try_advisory_lock(hashtext('sweep'), hashtext(%s))"
+KEEPALIVE = {"idle": 15, "interval": 5, "count": 3}
+"""Seconds, seconds and probes after which PostgreSQL gives up a driver whose machine is gone."""
+
 Result = TypeVar("Result")
 
 
 class Storage:
     """One study in its own journal (a path), or in a database (an SQLAlchemy URL).
 
-    The driver is its only writer; anyone may read.
+    The driver is its only writer; anyone may read. In PostgreSQL it holds a lock as long as its
+    connection lives, wherever its workspace is.
 
     Raises:
         FileNotFoundError: there is no such study (when opened for reading).
         StorageUnavailable: the database does not answer; a driver waits for it first.
+        StudyInUse: another driver holds the study.
     """
 
     def __init__(
@@ -72,6 +82,8 @@ class Storage:
         """Opens a study; creates it when its directions (`maximize`, `minimize`) are given."""
         self._journal: Journal | None = None
         self._database: RDBStorage | None = None
+        self._name = study
+        self._lock: Any = None
         self._patience = 0.0 if directions is None else WAIT_SECONDS
         if isinstance(place, Path):
             if directions is None and not place.exists():
@@ -85,6 +97,8 @@ class Storage:
             pool = {"poolclass": NullPool} if directions is None else {"pool_pre_ping": True}
             self._database = self._kept(lambda: RDBStorage(place, engine_kwargs=pool))
             self._storage = get_storage(self._database)
+            if directions is not None:
+                self._kept(self._claim)
         if directions is None:
             try:
                 self._study = self._kept(
@@ -179,9 +193,35 @@ class Storage:
         return dict(self._kept(lambda: self._study.user_attrs))
 
     def close(self) -> None:
-        """Closes the connections to a database."""
+        """Closes the connections to a database, and lets go of the study."""
+        if self._lock is not None:
+            self._lock.close()
         if self._database is not None:
             self._database.engine.dispose()
+
+    def _claim(self) -> None:
+        """Takes PostgreSQL's lock on the study, which ends with this driver's connection."""
+        assert self._database is not None
+        engine = self._database.engine
+        if engine.dialect.name != POSTGRESQL:
+            return
+        if self._lock is not None:
+            self._lock.close()
+        try:
+            connection = engine.raw_connection()
+            connection.detach()
+            self._lock = connection.dbapi_connection
+            self._lock.autocommit = True
+            with self._lock.cursor() as cursor:
+                for name, value in KEEPALIVE.items():
+                    cursor.execute(f"SET tcp_keepalives_{name} = {value}")
+                cursor.execute(LOCK, (self._name,))
+                (free,) = cursor.fetchone()
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise StorageInternalError(str(error)) from error
+        if not free:
+            self._lock.close()
+            raise StudyInUse(f"study {self._name!r} is in use by another driver on its database")
 
     def _kept(
         self, action: Callable[[], Result], again: Callable[[], Result] | None = None
@@ -191,6 +231,8 @@ class Storage:
         attempt, told = action, False
         while True:
             try:
+                if told and self._lock is not None:  # it went with the connection
+                    self._claim()
                 return attempt()
             except (StorageInternalError, SQLAlchemyError) as error:
                 if time.monotonic() - since >= self._patience:
@@ -209,6 +251,18 @@ def taken(url: str, study: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def study_file(url: str, study: str) -> str | None:
+    """The text of the study file of a study in PostgreSQL, if there is such a study."""
+    if not url.startswith(POSTGRESQL):  # nothing else tells whether a driver is at work on it
+        return None
+    try:
+        storage = Storage(url, study)
+    except FileNotFoundError:
+        return None
+    text: str | None = storage.notes().get(STUDY)
+    return text
 
 
 def discard(url: str, study: str) -> None:
