@@ -24,6 +24,7 @@ from sweep.scheduling.ray_runner import RayRunner, RayUnavailable
 from sweep.search.storage import discard, study_file, taken
 from sweep.session import Ending, RunnerFactory, Session
 from sweep.spec.catalogue import STUDIES
+from sweep.spec.places import opened, placed
 from sweep.spec.study import Study, check
 from sweep.spec.study_file import assign, load, override
 from sweep.wishes import Wishes
@@ -60,7 +61,8 @@ def run(
     """Runs a study to its end, or goes on with it where it was interrupted.
 
     Args:
-        study: a study file, or the plain values of one.
+        study: a study file, or the plain values of one; paths in it are relative to its folder,
+            those in values and in assignments to the current one.
         assignments: `path=value` overrides, as `--set` takes them.
         name: overrides the study's name.
         trials: overrides `search.trials`.
@@ -76,8 +78,10 @@ def run(
         StudyInUse: another driver is running the study.
         RayUnavailable: no Ray, or none with the resources that the study asks for.
     """
-    values = dict(study) if isinstance(study, Mapping) else load(Path(study))
-    values = override(values, list(assignments))
+    if isinstance(study, Mapping):
+        values = placed(override(dict(study), list(assignments)), Path.cwd())
+    else:
+        values = opened(Path(study), assignments)
     options = {"name": name, "search.trials": trials, "search.timeout": timeout}
     for path, value in options.items():
         if value is not None:
