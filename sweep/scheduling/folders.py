@@ -174,7 +174,8 @@ def folder(storage: str, name: str) -> Folder:
         rule = f"needs a package that is not installed ({error}); fsspec is in the extra `storage`"
         raise ConfigError([Problem(FIELD, rule, storage)]) from None
     except Exception as error:  # each scheme has errors of its own
-        rule = f"must be a path or a URL that fsspec knows ({error})"
+        known = "must be a path or a URL that fsspec knows"
+        rule = f"{known if isinstance(error, ValueError) else 'cannot be reached'}: {error}"
         raise ConfigError([Problem(FIELD, rule, storage)]) from None
 
 

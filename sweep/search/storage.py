@@ -19,6 +19,7 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.event import listen
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
@@ -84,6 +85,7 @@ class Storage:
         self._database: RDBStorage | None = None
         self._name = study
         self._lock: Any = None
+        self._cut = False
         self._patience = 0.0 if directions is None else WAIT_SECONDS
         if isinstance(place, Path):
             if directions is None and not place.exists():
@@ -98,6 +100,7 @@ class Storage:
             self._database = self._kept(lambda: RDBStorage(place, engine_kwargs=pool))
             self._storage = get_storage(self._database)
             if directions is not None:
+                listen(self._database.engine, "invalidate", self._was_cut)
                 self._kept(self._claim)
         if directions is None:
             try:
@@ -199,6 +202,10 @@ class Storage:
         if self._database is not None:
             self._database.engine.dispose()
 
+    def _was_cut(self, *_: object) -> None:
+        """The lock has gone with the connections."""
+        self._cut = True
+
     def _claim(self) -> None:
         """Takes PostgreSQL's lock on the study, which ends with this driver's connection."""
         assert self._database is not None
@@ -219,8 +226,9 @@ class Storage:
                 (free,) = cursor.fetchone()
         except engine.dialect.loaded_dbapi.Error as error:
             raise StorageInternalError(str(error)) from error
+        self._cut = False
         if not free:
-            self._lock.close()
+            self.close()
             raise StudyInUse(f"study {self._name!r} is in use by another driver on its database")
 
     def _kept(
@@ -231,7 +239,7 @@ class Storage:
         attempt, told = action, False
         while True:
             try:
-                if told and self._lock is not None:  # it went with the connection
+                if self._cut:
                     self._claim()
                 return attempt()
             except (StorageInternalError, SQLAlchemyError) as error:

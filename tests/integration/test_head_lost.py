@@ -18,11 +18,12 @@ from tests.integration.ray_head import Head, head
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 EPOCHS = 300
+TRIALS = 5
 LONG = (
-    "--set=model.hidden=[256, 256]",
+    "--set=model.hidden=[128, 128]",
     f"--set=training.epochs={EPOCHS}",
     "--set=checkpoint.seconds=1",
-    "--trials=6",
+    f"--trials={TRIALS}",
 )
 
 
@@ -51,10 +52,6 @@ def test_a_new_head_goes_on_where_the_lost_one_was(
             first = driver(tmp_path / "head" / "results", server, ray)
             process = first.start("run", SMOKE, *LONG, f"--set=storage={scheme}{shared}")
             eventually(lambda: len(_ended(server)) >= 2 and len(_saved(shared)) >= 2, 200)
-
-            second = driver(tmp_path / "second", server, ray)
-            assert "in use by another driver on its database" in second("resume", "smoke", code=3)
-
             children = psutil.Process(process.pid).children(recursive=True)
             process.kill()
             for each in children:  # the recorder among them
@@ -62,7 +59,7 @@ def test_a_new_head_goes_on_where_the_lost_one_was(
             process.communicate(timeout=30)
         shutil.rmtree(tmp_path / "head")
         before, saved = _ended(server), _saved(shared)
-        assert 2 <= len(before) < 6
+        assert 2 <= len(before) < TRIALS
         assert set(saved).isdisjoint(before)
 
         with head(tmp_path / "new") as ray:
@@ -75,7 +72,7 @@ def test_a_new_head_goes_on_where_the_lost_one_was(
             resumed = max(saved, key=saved.__getitem__)
             assert "identical" in again("reproduce", "smoke", resumed)
 
-        assert [each["state"] for each in trials] == ["complete"] * 6
+        assert [each["state"] for each in trials] == ["complete"] * TRIALS
         assert {number: each for number, each in _ended(server).items() if number in before} == (
             before
         )
@@ -91,12 +88,12 @@ def test_a_new_head_goes_on_where_the_lost_one_was(
         experiment = client.get_experiment_by_name("smoke")
         runs = client.search_runs([experiment.experiment_id])
         numbered = {int(run.data.tags.get("sweep.trial", -1)): run.info for run in runs}
-        assert len(runs) == len(numbered) == 7
+        assert len(runs) == len(numbered) == TRIALS + 1
         assert {info.status for info in numbered.values()} == {"FINISHED"}
         assert [each["mlflow_run_id"] for each in trials] == [
-            numbered[number].run_id for number in range(6)
+            numbered[number].run_id for number in range(TRIALS)
         ]
-        for number in range(6):
+        for number in range(TRIALS):
             history = client.get_metric_history(numbered[number].run_id, "val_loss")
             steps = [point.step for point in history]
             assert len(steps) == len(set(steps))
