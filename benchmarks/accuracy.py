@@ -18,7 +18,8 @@ from trainer.config import Config
 from trainer.data import Fold, Splits, split
 from trainer.dataset import Dataset
 from trainer.prediction import evaluate
-from trainer.rules import Technique, check
+from trainer.reading import check
+from trainer.rules import Technique
 from trainer.sources import load
 from trainer.state import weights
 from trainer.training import train

@@ -16,7 +16,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from benchmarks.report import Row, row
-from trainer import rules
+from trainer import reading
 from trainer.arrays import Array, Memory
 from trainer.config import Config
 from trainer.convolution import Image
@@ -48,7 +48,7 @@ class Work:
         """The net and its training."""
         start = {"source": "noise", "freeze": self.freeze}
         training = {"batch_size": self.batch, "epochs": self.epochs, "precision": self.precision}
-        return rules.check(
+        return reading.check(
             Config, {"model": self.model | {"start_from": start}, "training": training}
         )
 
@@ -58,7 +58,9 @@ class Work:
         x = generator.standard_normal((self.rows, int(np.prod(self.image))), np.float32)
         y = generator.integers(0, 10, self.rows)
         fold = Fold(x, y, x[:1], y[:1])
-        bare = rules.check(Config, {"model": self.model, "training": {"precision": self.precision}})
+        bare = reading.check(
+            Config, {"model": self.model, "training": {"precision": self.precision}}
+        )
         untrained = train(bare, Data((fold,), 10, self.image), None, 0, seed=1, replicates=1)
         source = weights(bare, untrained.state)
         return Data((fold,), 10, self.image, {"noise": source})

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from trainer import rules
+from trainer import reading
 from trainer.arrays import Array
 from trainer.config import Config
 from trainer.data import Data, Fold
@@ -62,7 +62,7 @@ class Work:
             "dropout": 0.3 if self.regular else 0.0,
         }
         training = {"batch_size": self.batch, "epochs": 10_000}
-        return rules.check(Config, {"model": model, "training": training})
+        return reading.check(Config, {"model": model, "training": training})
 
     def data(self) -> Data:
         """Rows of noise: the time does not depend on what is in them."""

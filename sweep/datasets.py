@@ -4,6 +4,7 @@ What its trials are trained by comes with them, since it must go with the data.
 """
 
 import hashlib
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
@@ -14,18 +15,29 @@ import numpy as np
 from sweep import zoo
 from sweep.nets import Nets
 from sweep.own import Own
+from sweep.scheduling.placement import GIB
 from sweep.scheduling.runner import Maker
+from sweep.spec.fields import Resources
 from sweep.spec.study import Study
 from sweep.spec.study_file import compact
 from sweep.trainers import Trainers
 from trainer.data import Data, Splits, pictured, split
 from trainer.dataset import DataError, Dataset, only
+from trainer.preprocessing import blocks
 from trainer.resizing import Size
 from trainer.rules import ConfigError, Problem, Technique, named
+from trainer.selection import on_disk
 from trainer.sources import load
+from trainer.table import TableError
 
 KEPT = 8
 """How many ways of preprocessing are kept at a time."""
+
+STORE = 0.3
+"""The part of a machine's memory that Ray's object store takes, where data are that are not large.
+
+Ray's own default.
+"""
 
 
 class Datasets:
@@ -58,8 +70,10 @@ class Datasets:
             self._dataset = load(study.data.source, allow_code)
             if study.data.classes is not None:
                 self._dataset = _chosen(self._dataset, study.data.classes)
+            if study.trainer is None and self._bytes > share(study.resources):
+                self._dataset = _stored(self._dataset)
             self.splits(study.first_config())
-        except DataError as error:
+        except (DataError, TableError) as error:
             raise ConfigError([Problem("data.source", str(error))]) from None
         if problems := self._misfits():
             raise ConfigError(problems)
@@ -79,6 +93,11 @@ class Datasets:
     def maker(self) -> Maker:
         """What makes the trainers of links."""
         return self.trainers.maker
+
+    @property
+    def _bytes(self) -> int:
+        """What the rows take in memory: each fold has all of them, preprocessed by itself."""
+        return 4 * int(np.prod(self._dataset.x.shape)) * (self._study.data.folds or 1)
 
     @property
     def _size(self) -> Size | None:
@@ -103,7 +122,8 @@ class Datasets:
         tests = self._dataset.test or ()
         for array in (self._dataset.x, self._dataset.y, *tests):
             found.update(f"{array.dtype} {array.shape}".encode())
-            found.update(np.ascontiguousarray(array).data)
+            for block in blocks(array):
+                found.update(np.ascontiguousarray(block).data)
         split = (source.validation, source.test, source.folds, self._study.search.seed)
         found.update(repr(split).encode())
         return found.hexdigest()
@@ -133,6 +153,25 @@ class Datasets:
             size=self._size,
         )
         return replace(made, data=replace(made.data, sources=self.trainers.sources))
+
+
+def share(resources: Resources) -> int:
+    """The bytes of a machine's memory that are one worker's, for its data.
+
+    What the study sets aside; else its part, by cores, of what the object store has here.
+    """
+    if resources.memory is not None:
+        return int(resources.memory * GIB)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return int(STORE * memory * min(1.0, resources.cpu / (os.cpu_count() or 1)))
+
+
+def _stored(dataset: Dataset) -> Dataset:
+    """The data set with its rows on disk, where all workers of a machine map them."""
+    x, test = dataset.x, dataset.test
+    if test is not None:
+        test = on_disk(np.asarray(test[0])), test[1]
+    return replace(dataset, x=on_disk(np.asarray(x)), test=test)
 
 
 def _chosen(dataset: Dataset, classes: Sequence[Any]) -> Dataset:

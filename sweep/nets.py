@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sweep import zoo
-from sweep.scheduling.runner import NETS
+from sweep.scheduling.runner import NetMaker
 from sweep.spec.study import Study
 from sweep.spec.study_file import compact
 from trainer.arrays import Array
@@ -28,9 +28,11 @@ class Nets:
         ConfigError: such a model is absent or of no use.
     """
 
-    maker = NETS
+    version = None
 
     def __init__(self, study: Study, tracking_uri: str) -> None:
+        judges = ("predict_seconds", "folded_predict_seconds")
+        self.maker = NetMaker(timed=any(name in judges for name in study.judges))
         self._models = {name: zoo.load(name, tracking_uri) for name in study.starts()}
         self.sources = {name: each.weights for name, each in self._models.items()}
 

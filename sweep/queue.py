@@ -1,11 +1,13 @@
 """Configurations that people want tried next: files in the study's folder, oldest first.
 
 A file stays until the trial that was made of it is on record, and the record names the file; so no
-crash loses a configuration or tries it twice.
+crash loses a configuration or tries it twice. A file that can't be tried is set aside under another
+name: it ends no sweep, and whoever put it there finds it again.
 """
 
 import json
 import os
+import sys
 import time
 import uuid
 from collections.abc import Collection, Mapping
@@ -35,11 +37,26 @@ class Queue:
         draft.replace(self._path / f"{name}.json")
 
     def first(self, *, but: Collection[str] = ()) -> Wanted | None:
-        """The oldest configuration, of those whose names are not among `but`."""
+        """The oldest configuration, of those whose names are not among `but`.
+
+        Files that hold none are set aside.
+        """
         for file in sorted(self._path.glob("*.json")):
-            if file.stem not in but:
-                return Wanted(file.stem, json.loads(file.read_text(encoding="utf-8")))
+            if file.stem in but:
+                continue
+            try:
+                return Wanted(file.stem, _point(file))
+            except FileNotFoundError:  # taken back
+                continue
+            except (OSError, ValueError) as error:
+                self.refuse(file.stem, str(error))
         return None
+
+    def refuse(self, name: str, reason: str) -> None:
+        """Sets a file aside that can't be tried, as NAME.refused, and prints the reason."""
+        aside = (self._path / f"{name}.json").replace(self._path / f"{name}.refused")
+        lines = "; ".join(reason.splitlines())
+        print(f"warning: {aside} is not tried: {lines}", file=sys.stderr, flush=True)
 
     def drop(self, name: str) -> None:
         """Removes a configuration, if it is there."""
@@ -47,3 +64,10 @@ class Queue:
 
     def __len__(self) -> int:
         return sum(1 for _ in self._path.glob("*.json"))
+
+
+def _point(file: Path) -> Mapping[str, Any]:
+    point = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(point, dict):
+        raise ValueError(f"must be a mapping of parameters, got {type(point).__name__}")
+    return point

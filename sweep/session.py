@@ -33,6 +33,9 @@ from sweep.wishes import Wishes
 from sweep.workspace import WAIT_SECONDS, StudyFolder, Workspace
 from trainer.rules import ConfigError, Problem
 
+CODE = "code"
+"""The note that holds the versions of the user's code that have trained, in their order."""
+
 DRAIN_SECONDS = 600.0
 """How long the end of a sweep waits for MLflow."""
 
@@ -76,11 +79,13 @@ class Session:
         self._storage = Storage(folder.storage, study.name, directions=study.directions)
         if isinstance(folder.storage, str) and self._storage.notes().get(STUDY) != study.text:
             self._storage.note(STUDY, study.text)  # the database alone may outlive the workspace
-        self._search = Search(study, self._storage, Queue(folder.queue))
+        self._version = datasets.trainers.version
+        self._search = Search(study, self._storage, Queue(folder.queue), self._version)
 
     def run(self, factory: RunnerFactory, address: str | None, quiet: bool) -> Ending:
         """Runs the trials that are wanted, then looks at the winner, then waits for MLflow."""
         self._check_sources()
+        self._note_code()
         with closing(Outbox(self._folder.outbox, patience=WAIT_SECONDS)) as outbox:
             identity = self._identify(outbox)
             if not self._search.wanted and outbox.concluded() and outbox.backlog().empty:
@@ -95,7 +100,9 @@ class Session:
             if runner is not None and self._wishes.interrupts():
                 runner.close()
                 return Ending()
-            outbox.add(SweepStarted(self._study.question, self._study.text, _now(), provenance()))
+            code = {"sweep.checksum.trainer": self._version} if self._version else {}
+            tags = provenance() | code
+            outbox.add(SweepStarted(self._study.question, self._study.text, _now(), tags))
             uris = (self._place.tracking_uri, self._place.artifact_root)
             logbook = Logbook(self._study, self._folder, outbox, self._datasets, run_tags())
             logbook.began()
@@ -148,6 +155,20 @@ class Session:
         if self._study.storage is None:
             return LocalFolder(self._folder.states)
         return folder(self._study.storage, kept_as(self._study.name, identity))
+
+    def _note_code(self) -> None:
+        """Notes the version of the user's code, and says so if other versions have trained."""
+        if self._version is None:
+            return
+        known: list[str] = self._storage.notes().get(CODE, [])
+        if any(each != self._version for each in known):
+            print(
+                f"warning: {self._study.trainer} has changed since the study began: earlier trials "
+                "were trained by other code (show --json has the version of each)",
+                file=sys.stderr,
+            )
+        if self._version not in known:
+            self._storage.note(CODE, [*known, self._version])
 
     def close(self) -> None:
         """Lets go of the study's storage."""

@@ -18,6 +18,10 @@ class Trainers(Protocol):
         """What workers are sent."""
 
     @property
+    def version(self) -> str | None:
+        """What tells the code that trains from other versions of it; None if it is ours."""
+
+    @property
     def sources(self) -> Mapping[str, Mapping[str, Array]]:
         """The weights (R, …) of models that trials may start from, by the model's name."""
 

@@ -62,11 +62,8 @@ def serve(place: Workspace, name: str | None, port: int, say: Callable[[str], No
 
 
 def _page(place: Workspace, name: str) -> str:
-    folder = place.existing(name)
-    experiment = None
-    if folder.outbox.exists():
-        with closing(Outbox(folder.outbox)) as outbox:
-            experiment = outbox.fact("experiment_id")
+    with closing(Outbox(place.existing(name).outbox, reading=True)) as outbox:
+        experiment = outbox.fact("experiment_id")
     return "/" if experiment is None else f"/#/experiments/{experiment}/runs"
 
 

@@ -20,6 +20,7 @@ from trainer.dataset import Dataset
 from trainer.folding import fold
 from trainer.prediction import predict_proba
 from trainer.preprocessing import PREPROCESSING, fit, transform
+from trainer.reading import read_settings
 from trainer.rules import (
     Choice,
     ConfigError,
@@ -30,7 +31,6 @@ from trainer.rules import (
     Technique,
     build,
     nearest,
-    read_settings,
     section,
     setting,
     settings,

@@ -8,15 +8,20 @@ import numpy as np
 from trainer.arrays import Array
 from trainer.convolution import Image
 from trainer.dataset import DataError, Dataset
-from trainer.preprocessing import Fitted, aligned, fit, transform
+from trainer.preprocessing import Fitted, aligned, arranged, blocks, fit, transform
 from trainer.resizing import Size, resized, resizing
 from trainer.rules import Technique
+from trainer.selection import Features, Selection, all_of
 from trainer.streams import Purpose, generator
+from trainer.table import Table, stored
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Training and validation rows: x (N, D) float32, y (N,) int64."""
+    """Training and validation rows: x (N, D) float32, y (N,) int64.
+
+    Of a data set on disk x is a `Selection`, which nets of ours read as they read an array.
+    """
 
     x_train: Array
     y_train: Array
@@ -41,6 +46,12 @@ class Data:
     def fold(self, replicate: int) -> Fold:
         """The fold of a replicate."""
         return self.folds[0] if len(self.folds) == 1 else self.folds[replicate]
+
+    @property
+    def tables(self) -> set[Table]:
+        """What a machine must have on disk before it trains on them."""
+        parts: list[Features] = [x for each in self.folds for x in (each.x_train, each.x_val)]
+        return {part.table for part in parts if isinstance(part, Selection)}
 
 
 @dataclass(frozen=True)
@@ -107,19 +118,26 @@ def split(
         if dataset.image is None:
             raise DataError("data.resize: must be left out, the features are no image")
         sizing = resizing(dataset.image, size)
-        dataset = replace(dataset, x=resized(sizing, dataset.x))
+        dataset = replace(dataset, x=_resized(sizing, dataset.x, dataset.image, size))
     fitted = aligned([fit(preprocess, dataset.x[train]) for train in trained])
     made = tuple(
         Fold(
-            transform(arrays, dataset.x[train]),
+            arranged(arrays, dataset.x[train]),
             dataset.y[train],
-            transform(arrays, dataset.x[part]),
+            arranged(arrays, dataset.x[part]),
             dataset.y[part],
         )
         for arrays, train, part in zip(fitted, trained, parts, strict=True)
     )
     data = Data(made, len(dataset.classes), pictured(dataset, preprocess, size))
     return Splits(data, tested, tuple(arrays | sizing for arrays in fitted))
+
+
+def _resized(sizing: Fitted, x: Features, image: Image, size: Size) -> Array:
+    if not isinstance(x, Selection):
+        return resized(sizing, x)
+    made = (resized(sizing, block) for block in blocks(x))
+    return all_of(stored(made, (len(x), image.channels * size.height * size.width)))
 
 
 def few(data: Data, per_class: int, *, seed: int, replicates: range) -> Data:

@@ -18,7 +18,7 @@ class Dataset:
     """Labelled rows.
 
     Attributes:
-        x: features (N, D), float32.
+        x: features (N, D), float32; if they are large a `Selection` in the place of an array.
         y: labels (N,), int64, counting into `classes`.
         classes: the classes' names.
         test: x and y of the source's own test split.

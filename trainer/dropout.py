@@ -127,11 +127,14 @@ class Kind:
             and `first` says that nothing below wants the gradient by its input.
         parameters: what a study may set.
         always: whether it acts at rate 0 as well, having a strength of its own.
+        noise: of a technique and a rate, the mean square of the factor on a unit in training over
+            the square of its mean.
     """
 
     layer: Callable[..., Layer]
     parameters: Mapping[str, Setting] = field(default_factory=dict)
     always: bool = False
+    noise: Callable[[Technique, float], float] = lambda _technique, rate: 1 / kept(rate)
 
 
 KINDS: dict[str, Kind] = {
@@ -142,5 +145,6 @@ KINDS: dict[str, Kind] = {
         uout,
         {"beta": Setting(0.1, Real(0.0, 1.0, open_low=True), "β: largest change, of 1")},
         always=True,
+        noise=lambda technique, _rate: 1 + float(technique["beta"]) ** 2 / 3,
     ),
 }

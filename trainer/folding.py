@@ -13,7 +13,8 @@ from trainer.arrays import Array
 from trainer.config import Config, Dropout, Model
 from trainer.dropout import kept
 from trainer.network import dropped
-from trainer.rules import Technique, check
+from trainer.reading import check
+from trainer.rules import Technique
 
 _NORM = ("gamma", "beta", "mean", "variance")
 

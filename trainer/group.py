@@ -18,6 +18,7 @@ from trainer.losses import LOSSES, score, targets
 from trainer.network import Layout, Network
 from trainer.resident import Resident
 from trainer.rules import Technique
+from trainer.selection import Features
 from trainer.streams import Purpose, generator, key
 from trainer.tape import Tape, Variable
 from trainer.update import Update
@@ -36,7 +37,7 @@ LOGGED = 32
 class Rows:
     """Training rows, one set for each replicate: x (n, D) and y (n,), the same n for all."""
 
-    x: tuple[Array, ...]
+    x: tuple[Features, ...]
     y: tuple[Array, ...]
 
     @property

@@ -39,11 +39,15 @@ class Health:
     - `health/dead_i`: the share of its units that are 0 for every row;
     - `health/variance_ratio_i`: the variance of what enters its batch norm, in prediction over in
       training (the running variance): 1 unless dropout or few rows shift it (Li et al. 2018).
-      NaN until the running variance has settled, see `settled`.
+      NaN until the running variance has settled, see `settled`;
+    - `health/variance_ratio_formula_i`: what that ratio should be where dropout comes right before
+      the batch norm: v / (q·(c² + v) - c²), with c and v the mean and the variance of what enters
+      in prediction, and q the mean square of dropout's factor, 1/keep, or 1 + β²/3 for Uout.
 
     Args:
         net: the net.
         activation: the name of its hidden layers' activation.
+        noise: q, of dropout right before each batch norm; None where there is none.
         gradient: (R, P), all of it, laid out as `net.learned`.
         running: running statistics (R, D) by name.
         marks: what prediction leaves in memory, see `Tape.mark`.
@@ -53,11 +57,12 @@ class Health:
         self,
         net: Network,
         activation: str,
+        noise: float | None,
         gradient: Array,
         running: Mapping[str, Array],
         marks: Mapping[str, Array],
     ) -> None:
-        self._activation = activation
+        self._activation, self._noise = activation, noise
         views = Layout(net.weights).views(gradient[:, : Layout(net.weights).size])
         self._gradients = {name.partition(".")[0]: _flat(view) for name, view in views.items()}
         self._active = {name: marks[f"{name}.active"] for name in _hidden(marks, "active")}
@@ -114,6 +119,10 @@ class Health:
         for at, (name, running) in enumerate(self._running.items(), len(self._active)):
             ratio = variances[:, at] / running.mean(axis=1)
             found[_key("variance_ratio", name)] = ratio if ratios else np.full_like(ratio, np.nan)
+            if self._noise is not None:
+                noisy = self._noise * square - mean * mean
+                noisy = np.add.reduceat(noisy, self._starts, axis=1)[:, at] / self._widths[at]
+                found[_key("variance_ratio_formula", name)] = variances[:, at] / noisy
         return found
 
     def _saturated(self, part: Array) -> Array:

@@ -272,3 +272,14 @@ def dropped(model: Model, index: int) -> str | None:
     if drop.where.name == "before_bn" and model.batch_norm.name != "none":
         return "before_bn"
     return None if drop.where.name == "after_last_bn" and not last else "end"
+
+
+def noise(model: Model) -> float | None:
+    """The mean square of dropout's factor right before each batch norm; None without dropout there.
+
+    The factor's mean counts as 1.
+    """
+    drop = model.dropout
+    if dropped(model, 0) != "before_bn":
+        return None
+    return KINDS[drop.kind.name].noise(drop.kind, drop.rate)

@@ -12,6 +12,7 @@ from trainer.fusion import Operation
 from trainer.losses import exponentials, score, softmax, targets
 from trainer.network import Network, network
 from trainer.resident import add_up, one_hot
+from trainer.selection import Features, Selection, Stack
 from trainer.tape import Tape, Variable
 
 ROWS = 512
@@ -27,11 +28,13 @@ class Evaluation:
     Args:
         net: the net.
         weights: its parameters and running statistics (R, …) by name; read at every call.
-        x: inputs (R or 1, n, D), of the weights' type.
+        x: inputs (R or 1, n, D), of the weights' type, or on disk.
         y: labels (R or 1, n).
         device: where all these arrays are, if not in the host's memory.
 
     Attributes:
+        x: the inputs.
+        y: the labels.
         marks: what the first rows leave in memory, see `Tape.mark`.
         look: called while they lie there, on the host alone.
     """
@@ -40,18 +43,23 @@ class Evaluation:
         self,
         net: Network,
         weights: Mapping[str, Array],
-        x: Array,
+        x: Array | Stack,
         y: Array,
         device: Device | None = None,
     ) -> None:
         self.look: Callable[[], None] | None = None
-        memory, kept = Memory(device or np), Memory(device or np)
-        self._y, self._replicates = y, len(next(iter(weights.values())))
+        memory, kept, read = (Memory(device or np) for _ in range(3))
+        self.x, self.y, self._replicates = x, y, len(next(iter(weights.values())))
         self._blocks: list[tuple[Tape, Array, Array, Array, Array]] = []
         size = at_once(net)
         for start in range(0, x.shape[1], size):
-            block, labels = x[:, start : start + size], y[:, start : start + size]
-            tape = _tape(memory, weights)
+            tape, labels = _tape(memory, weights), y[:, start : start + size]
+            if isinstance(x, Stack):
+                shape = (x.shape[0], labels.shape[1], x.shape[2])
+                block = read.get(0, shape, tape.dtype)
+                tape.add(x.read, start, start + shape[1], out=block)
+            else:
+                block = x[:, start : start + size]
             scores, _ = net.write(tape, block)
             rows = block.shape[1]
             shifted = kept.get(0, scores.shape, tape.dtype)
@@ -82,7 +90,7 @@ class Evaluation:
             self._totals.fill(0)
             self._program()
             loss, correct = self._device.host(self._totals.sum(axis=2))
-            return loss / self._y.shape[1], correct / self._y.shape[1]
+            return loss / self.y.shape[1], correct / self.y.shape[1]
         loss, correct = np.zeros(self._replicates), np.zeros(self._replicates)
         for tape, labels, target, shifted, sums in self._blocks:
             tape.run()
@@ -92,19 +100,19 @@ class Evaluation:
             losses, hits = score(labels, target, shifted, sums)
             loss += losses
             correct += hits
-        return loss / self._y.shape[1], correct / self._y.shape[1]
+        return loss / self.y.shape[1], correct / self.y.shape[1]
 
 
-def predict_proba(config: Config, weights: Mapping[str, Array], x: Array) -> Array:
+def predict_proba(config: Config, weights: Mapping[str, Array], x: Features) -> Array:
     """Class probabilities (R, n, K) for the rows of x (n, D)."""
     net = network_of(config, weights)
-    x = np.asarray(x, dtype=weights["0.weight"].dtype)
+    dtype = weights["0.weight"].dtype
     memory, kept, size = Memory(), Memory(), at_once(net)
     parts: list[Array] = []
     with np.errstate(all="ignore"):
         for start in range(0, len(x), size):
             tape = _tape(memory, weights)
-            scores, _ = net.write(tape, x[None, start : start + size])
+            scores, _ = net.write(tape, np.asarray(x[start : start + size], dtype)[None])
             shifted = kept.get(0, scores.shape, tape.dtype)
             sums = kept.get(1, (tape.replicates, 1, scores.shape[2]), tape.dtype)
             odds = softmax(tape, scores, shifted, sums)
@@ -142,6 +150,14 @@ def at_once(net: Network) -> int:
 def _tape(memory: Memory, weights: Mapping[str, Array]) -> Tape:
     variables = {name: Variable(array, array) for name, array in weights.items() if name != "image"}
     return Tape(memory, variables=variables, running=weights, training=False)
+
+
+def inputs(rows: Sequence[Features], dtype: np.dtype) -> Array | Stack:
+    """The rows of all replicates as `Evaluation` takes them, see `stacked`."""
+    on_disk = [each for each in rows if isinstance(each, Selection)]
+    if on_disk:
+        return Stack(on_disk[:1] if all(each is rows[0] for each in rows) else on_disk)
+    return stacked([each for each in rows if not isinstance(each, Selection)], dtype)
 
 
 def stacked(arrays: Sequence[Array], dtype: np.dtype | None = None) -> Array:

@@ -28,7 +28,7 @@ the best, and `best.parameters`, `best.running`.
 """
 
 METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
-SECONDS = ("epoch", "predict")
+SECONDS = ("epoch", "predict", "folded_predict")
 
 
 def weights(config: Config, state: State) -> dict[str, Array]:

@@ -13,14 +13,16 @@ from trainer.data import Data, few
 from trainer.device import Device
 from trainer.group import Group, Rows
 from trainer.health import Health, settled
-from trainer.network import Network, above, images
+from trainer.network import Network, above, images, noise
 from trainer.optimisers import OPTIMISERS
-from trainer.prediction import Evaluation, stacked
+from trainer.prediction import Evaluation, inputs, stacked
 from trainer.protocol import Progress
 from trainer.reestimation import Reestimation
 from trainer.rules import ConfigError, Problem
 from trainer.schedules import factors, follow
+from trainer.selection import Features, Selection
 from trainer.state import METRICS, SECONDS, State, begun, frozen
+from trainer.timing import folded, quickest
 from trainer.transfer import learnt_before, mapped
 from trainer.transfer import misfits as transfer_misfits
 
@@ -43,6 +45,7 @@ def train(
     first: int = 0,
     device: Device | None = None,
     seconds: float = math.inf,
+    timed: bool = False,
 ) -> Progress:
     """Trains all replicates until so many epochs are completed, or all have stopped early.
 
@@ -58,6 +61,8 @@ def train(
             the same plain arrays either way.
         seconds: ends before `until`, with the first epoch that is completed after so long; of no
             influence on the bits of what is reached by going on.
+        timed: whether predictions are timed with care, as the net is and folded, when replicates
+            have been trained to their end; else both metrics are the last validation's seconds.
 
     Raises:
         ConfigError: the configuration is impossible.
@@ -83,7 +88,7 @@ def train(
     if (per_class := config.training.per_class) is not None:
         data = few(data, per_class, seed=seed, replicates=range(first, first + replicates))
     until = min(until, config.training.epochs)
-    run = _Run(config, net, data, state, until, (seed, first), device, seconds)
+    run = _Run(config, net, data, state, until, (seed, first), device, seconds, timed=timed)
     # a loss that overflows is a result: `diverged`
     with np.errstate(all="ignore"), device.stream if device else nullcontext():
         return run()
@@ -131,9 +136,11 @@ class _Run:
         streams: tuple[int, int],
         device: Device | None,
         seconds: float,
+        *,
+        timed: bool,
     ) -> None:
         self._config, self._net, self._data, self._device = config, net, data, device
-        self._seconds = seconds
+        self._seconds, self._timed = seconds, timed
         self._state, self._until = state, until
         self._seed, self._offset = streams
         self._replicates = len(state["parameters"])
@@ -218,15 +225,14 @@ class _Run:
             trained = time.perf_counter()
             values = (loss, accuracy, *evaluation())
             ended = time.perf_counter()
-            validated = (ended - trained) / len(members)
+            validated = ended - trained
             seconds.append((ended - began) / len(members))
             rates = config.training.learning_rate * pace[-1]
-            self._record(members, epoch, values, rates, (seconds[-1], validated))
+            self._record(members, epoch, values, rates, (seconds[-1], validated / len(members)))
             if health is not None:
                 momentum = config.model.batch_norm.parameters.get("momentum", 0.0)
                 ratios = settled(momentum, epoch * group.steps) or config.model.reestimated
                 self._note(members, epoch, health.figures(ratios=ratios))
-            state["seconds.predict"][members] = validated
             if not (np.isfinite(loss).all() and np.isfinite(values[2]).all()):
                 self._diverged = self._until = epoch  # the others need not go further
             elif ended - started >= share:
@@ -234,6 +240,11 @@ class _Run:
             if self._follow(members, arrays, epoch, values):
                 break
         state["seconds.epoch"][members] = sum(seconds) / (epoch - first)
+        predicting = validated, validated
+        if self._timed and (epoch >= config.training.epochs or any(map(self._stopped, members))):
+            predicting = self._predicting(group, evaluation)
+        for name, took in zip(("predict", "folded_predict"), predicting, strict=True):
+            state[f"seconds.{name}"][members] = took / len(members)
         self._last = max(self._last, epoch)
         if not everyone or self._device is not None:
             for name, array in arrays.items():
@@ -262,16 +273,31 @@ class _Run:
             image=self._data.image,
             device=device,
         )
-        stack = device.stacked if device else stacked
-        x = stack([fold.x_val for fold in folds], dtype)
-        y = stack([fold.y_val for fold in folds], np.dtype(np.int64))
+        x_val, y_val = [fold.x_val for fold in folds], [fold.y_val for fold in folds]
+        x = device.stacked(x_val, dtype) if device else inputs(x_val, dtype)
+        y = (device.stacked if device else stacked)(y_val, np.dtype(np.int64))
         evaluation = Evaluation(self._net, group.weights, x, y, device)
         if device is not None:  # whose buffers the host does not read in the middle of a program
             return group, evaluation, None
-        activation = self._config.model.activation.name
-        health = Health(self._net, activation, group.gradient, group.weights, evaluation.marks)
+        model, marks = self._config.model, evaluation.marks
+        shift, activation = noise(model), model.activation.name
+        health = Health(self._net, activation, shift, group.gradient, group.weights, marks)
         evaluation.look = health.look
         return group, evaluation, health
+
+    def _predicting(self, group: Group, evaluation: Evaluation) -> tuple[float, float]:
+        """Seconds of predicting the validation rows, as trained and with batch norm folded."""
+        plain = folded(
+            self._config,
+            self._net,
+            group.weights,
+            evaluation.x,
+            evaluation.y,
+            self._data.image,
+            self._device,
+        )
+        took = quickest(evaluation)
+        return took, took if plain is None else quickest(plain)
 
     def _host(self, array: Array) -> Array:
         return array if self._device is None else self._device.host(array)
@@ -338,10 +364,11 @@ class _Run:
         return any(self._stopped(each) for each in members)
 
 
-def _typed(arrays: list[Array], dtype: np.dtype) -> tuple[Array, ...]:
-    """The arrays in this type; the same object stays the same object."""
-    made: dict[int, Array] = {}
+def _typed(arrays: Sequence[Features], dtype: np.dtype) -> tuple[Features, ...]:
+    """The arrays in this type; the same object stays the same object, and what is on disk there."""
+    made: dict[int, Features] = {}
     for array in arrays:
         if id(array) not in made:
-            made[id(array)] = np.asarray(array, dtype)
+            there = isinstance(array, Selection)
+            made[id(array)] = array if there else np.asarray(array, dtype)
     return tuple(made[id(array)] for array in arrays)

@@ -10,18 +10,22 @@ from scipy.special import stdtrit
 from sweep.answers.claims import Finding
 from sweep.answers.results import Results, TrialResult
 from sweep.answers.summary import spread
+from sweep.spec.claims import shown
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What the trials took of the workers, in seconds of training and validation.
+    """What the trials took of the workers, in seconds.
 
     Attributes:
-        spent: epochs trained, each at the trial's own seconds an epoch.
-        saved: epochs that pruned trials were not trained for, at the same rate.
+        spent: all of it.
+        epochs: in epochs, of training and validation: what is beyond them went into pretraining,
+            and into taking data and states up and giving them back.
+        saved: what the epochs would have taken that pruned trials were not trained for.
     """
 
     spent: float
+    epochs: float
     saved: float
 
 
@@ -93,16 +97,17 @@ def _margin(best: TrialResult, others: Sequence[TrialResult]) -> str:
 
 def cost(results: Results) -> Cost:
     """What was spent, and what pruning saved."""
-    spent = saved = 0.0
+    spent = epochs = saved = 0.0
     for trial in results.trials:
-        seconds = [each for each in trial.metrics.get("epoch_seconds", []) if each is not None]
-        if not seconds:
+        spent += trial.worker_seconds
+        if not trial.worker_seconds:  # it has its result from another trial
             continue
-        an_epoch = sum(seconds) / len(seconds)
-        spent += an_epoch * trial.epoch
+        seconds = trial.metrics.get("epoch_seconds", [])
+        an_epoch = sum(each for each in seconds if each is not None)  # of all replicates
+        epochs += an_epoch * trial.epoch
         if trial.state == "pruned":
             saved += an_epoch * max(0, _budget(results, trial.params) - trial.epoch)
-    return Cost(spent, saved)
+    return Cost(spent, epochs, saved)
 
 
 def _budget(results: Results, params: Mapping[str, Any]) -> int:
@@ -110,4 +115,4 @@ def _budget(results: Results, params: Mapping[str, Any]) -> int:
 
 
 def _shown(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else shown(value)

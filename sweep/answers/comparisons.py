@@ -19,7 +19,7 @@ from sweep.answers.results import Results, TrialResult
 from sweep.recording.outbox import Outbox
 from sweep.recording.projection import mean_and_sd
 from sweep.recording.records import Epochs
-from sweep.spec.claims import Claim, shown
+from sweep.spec.claims import Claim, shown, told
 from sweep.spec.space import Scalar
 
 Floats = NDArray[np.float64]
@@ -59,9 +59,9 @@ def comparisons(results: Results, outbox: Path, found: Sequence[Finding]) -> tup
         found: what was found about its claims, in their order.
     """
     claims = results.study.claims
-    if not claims or not outbox.exists():
+    if not claims:
         return ()
-    with closing(Outbox(outbox)) as records:
+    with closing(Outbox(outbox, reading=True)) as records:
         wanted = {claim.by for claim in claims}
         histories = {
             trial.number: history
@@ -100,7 +100,7 @@ def _compared(
     for claim, finding in zip(results.study.claims, found, strict=True):
         first, second = (
             _group(results, histories, claim, option, chosen)
-            for option, chosen in zip(claim.options, finding.chosen or (None, None), strict=True)
+            for option, chosen in enumerate(finding.chosen or (None, None))
         )
         if first is not None and second is not None:
             yield Comparison(claim, (first, second))
@@ -110,7 +110,7 @@ def _group(
     results: Results,
     histories: Histories,
     claim: Claim,
-    option: Scalar,
+    option: int,
     chosen: tuple[Scalar, ...] | None,
 ) -> Group | None:
     mine = [
@@ -118,7 +118,7 @@ def _group(
         for each in results.trials
         if claim.by in histories.get(each.number, ())
         and _belongs(each, claim)
-        and each.params[claim.field] == option
+        and claim.side(each.params) == option
         and (chosen is None or each.params.get(claim.best_over or "") in chosen)
     ]
     if not mine:
@@ -131,11 +131,9 @@ def _group(
     blocks = np.concatenate([np.mean(each, axis=0) for each in looks.values()], axis=1)
     mean, sd = mean_and_sd(blocks)
     at = f" at {' or '.join(map(shown, chosen))}" if chosen else ""
-    return Group(f"{shown(option)}{at}", len(mine), mean, sd)
+    return Group(f"{told(claim.options[option])}{at}", len(mine), mean, sd)
 
 
 def _belongs(trial: TrialResult, claim: Claim) -> bool:
     """Whether a trial is of a group of a claim."""
-    missing = object()
-    held = all(trial.params.get(name, missing) == value for name, value in claim.where.items())
-    return held and trial.params.get(claim.field, missing) in claim.options
+    return claim.side(trial.params) is not None and claim.holds(trial.params)

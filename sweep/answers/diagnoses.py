@@ -48,7 +48,7 @@ class Group:
 
 def groups(results: Results) -> list[Group]:
     """The options of every field that is a choice or that a claim compares."""
-    compared = {claim.field for claim in results.study.claims}
+    compared = {name for claim in results.study.claims for name in claim.fields}
     told = [each for each in results.trials if each.epoch or _said(each)]
     found = []
     for parameter in results.study.parameters():

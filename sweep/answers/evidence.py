@@ -14,8 +14,10 @@ from typing import Any
 from sweep.answers.claims import findings
 from sweep.answers.comparisons import Comparison, comparisons
 from sweep.answers.results import CONFUSION, Results, finite, read
+from sweep.answers.shifts import Shift, shifts
 from sweep.search.storage import Storage
 from sweep.spec import space
+from sweep.spec.claims import shown
 from sweep.workspace import StudyFolder
 
 MOST = 0.8
@@ -60,6 +62,7 @@ class Evidence:
     budget: int
     confusion: dict[str, Any] | None
     comparisons: tuple[Comparison, ...] = ()
+    shifts: tuple[Shift, ...] = ()
 
     @property
     def compared(self) -> list[Trial]:
@@ -108,6 +111,7 @@ def evidence(folder: StudyFolder) -> Evidence:
         budget,
         notes.get(CONFUSION),
         comparisons(results, folder.outbox, findings(results)),
+        shifts(results, folder.outbox),
     )
 
 
@@ -158,7 +162,7 @@ def elided(text: str, longest: int) -> str:
 
 
 def _label(value: Any) -> str:
-    return "null" if value is None else str(value)
+    return shown(value)
 
 
 def _sd(values: Sequence[float | None]) -> float | None:

@@ -17,7 +17,7 @@ from sweep.spec.study import Study
 ADAPTIVE = ("tpe", "cmaes", "gp", "pbt")
 """Samplers that look at results when they choose, and so skew what is compared."""
 
-TIMES = ("predict_seconds", "epoch_seconds")
+TIMES = ("predict_seconds", "folded_predict_seconds", "epoch_seconds")
 """Metrics of which replicates are no independent measurements: they are trained together."""
 
 Choice = tuple[space.Scalar, space.Scalar]
@@ -71,7 +71,7 @@ class Look:
         if endless:
             return f"{endless[0]} has endless values, so configurations are not matched"
         if not self.pairs:
-            return "the design has no configurations that differ in this field alone"
+            return "the design has no configurations that differ in what is compared alone"
         if self.found == len(self.pairs):
             return None
         trials = [self.trained[cell] for cell in self._cells if cell in self.trained]

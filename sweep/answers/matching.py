@@ -1,6 +1,6 @@
 """Matched configurations: what a claim compares, found in the design of its study.
 
-They are those that are equal in every field but the one compared. A parameter that exists for one
+They are those that are equal in every field but those compared. A parameter that exists for one
 option only is a part of that option, so its values are averaged over. A field named by `best_over`
 is neither held equal nor averaged over: its values are a side's candidates, one of which is chosen.
 """
@@ -45,14 +45,14 @@ def pairs(study: Study, claim: Claim) -> list[Pair]:
 
 
 def _matched(cells: Iterable[dict[str, space.Scalar]], claim: Claim) -> list[Pair]:
-    apart = [claim.field] if claim.best_over is None else [claim.field, claim.best_over]
+    apart = [*claim.fields, *([] if claim.best_over is None else [claim.best_over])]
     found: dict[Cell, Pair] = {}
     for cell in cells:
-        held = all(name in cell and cell[name] == value for name, value in claim.where.items())
-        if held and cell.get(claim.field, cell) in claim.options:
+        option = claim.side(cell)
+        if option is not None and claim.holds(cell):
             others = frozenset(space.without(cell, apart).items())
             pair = found.setdefault(others, (Side(), Side()))
-            side = pair[claim.options.index(cell[claim.field])]
+            side = pair[option]
             value = cell.get(claim.best_over) if claim.best_over is not None else None
             side.candidates.setdefault(value, []).append(frozenset(cell.items()))
     return [pair for pair in found.values() if all(side.candidates for side in pair)]

@@ -73,8 +73,9 @@ def compared_groups(evidence: Evidence) -> Figure | None:
         panel.set_title(textwrap.fill(each.claim.name, 40), fontsize=9)
         panel.set_ylabel(each.claim.by, fontsize=9)
         panel.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
-        field = short(each.claim.field, [axis.name for axis in evidence.axes])
-        panel.legend(title=cut(field, 40), title_fontsize=8, fontsize=8, framealpha=0.85)
+        names = [axis.name for axis in evidence.axes]
+        fields = ", ".join(short(each, names) for each in each.claim.fields)
+        panel.legend(title=cut(fields, 40), title_fontsize=8, fontsize=8, framealpha=0.85)
         panel.grid(alpha=0.25, linewidth=0.6)
     for panel in panels[len(found) :]:
         panel.set_visible(False)

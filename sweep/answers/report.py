@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweep.answers import charts, claims_table, diagnoses, plots
+from sweep.answers import charts, claims_table, diagnoses, plots, shifts
 from sweep.answers.answer import answer, cost
 from sweep.answers.claims import Finding, findings
 from sweep.answers.document import (
@@ -29,6 +29,7 @@ from sweep.answers.evidence import Evidence, evidence
 from sweep.answers.look import ADAPTIVE
 from sweep.answers.results import Results
 from sweep.answers.summary import spread
+from sweep.spec.claims import shown
 from sweep.workspace import StudyFolder
 
 SHOWN = 10
@@ -163,6 +164,7 @@ def document(found: Evidence, claims: Sequence[Finding] = ()) -> list[Block]:
         *_claims(claims),
         *compared,
         *_diagnosis(results),
+        *_shifts(found),
         *_best(found),
         *(block for blocks in pictures.values() for block in blocks),
         *_cost(results),
@@ -203,35 +205,55 @@ def _diagnosis(results: Results) -> Iterator[Block]:
     )
 
 
+def _shifts(found: Evidence) -> Iterator[Block]:
+    if not found.shifts:
+        return
+    yield Heading("Variance shift")
+    yield Table(*shifts.table(found.shifts, {axis.name: axis.title for axis in found.axes}))
+    yield Words(
+        "The variance of what enters each batch norm in prediction over that in training, where "
+        "units drop right before it, after the last epoch: measured / by the formula "
+        "v ÷ (q·(c² + v) − c²). There c and v are the mean and the variance in prediction, and q "
+        "is 1 ÷ the share of units that are kept, or 1 + β² ÷ 3 for Uout. The formula does not "
+        "know of statistics that are found anew with dropout off (reestimate), which mend it."
+    )
+
+
 def _best(found: Evidence) -> Iterator[Block]:
     results = found.results
     titles = {axis.name: axis.title for axis in found.axes}
-    best = results.ranked()[:SHOWN]
+    metrics = [each.name for each in results.study.objectives]
+    best = (results.front() if len(metrics) > 1 else results.ranked())[:SHOWN]
     if not best:
         return
     names = list(dict.fromkeys(name for each in best for name in each.params))
-    head = ["trial", f"{results.study.metric}, mean ± sd", *(titles[each] for each in names)]
+    head = ["trial", *(f"{each}, mean ± sd" for each in metrics), *(titles[each] for each in names)]
     body = [
-        [f"#{each.number}", spread(each.values), *(_value(each.params.get(n)) for n in names)]
+        [
+            f"#{each.number}",
+            spread(each.values),
+            *(spread(each.metrics.get(metric, [])) for metric in metrics[1:]),
+            *(_value(each.params[name]) if name in each.params else "–" for name in names),
+        ]
         for each in best
     ]
-    yield Heading("Best trials")
+    yield Heading("Best trials" if len(metrics) == 1 else "Trials on the Pareto front")
     yield Table(head, body)
 
 
 def _value(value: Any) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else shown(value)
 
 
 def _cost(results: Results) -> Iterator[Block]:
     found = cost(results)
     counts = ", ".join(f"{number} {state}" for state, number in results.counts.items() if number)
     yield Heading("Cost")
+    beside = max(0.0, found.spent - found.epochs)
     yield Words(
-        f"{counts or 'no trials'}. The workers trained for {found.spent:.1f} s; pruning saved "
-        f"{found.saved:.1f} s more."
+        f"{counts or 'no trials'}. The workers were at work for {found.spent:.1f} s: "
+        f"{found.epochs:.1f} s in epochs, {beside:.1f} s beside them (pretraining, taking states "
+        f"up and giving them back). Pruning saved {found.saved:.1f} s."
     )
 
 

@@ -29,7 +29,8 @@ class TrialResult:
 
     `parent` is the trial from whose state it started, if there is one (population-based training),
     `value` and `values` are those of the leading objective, `scores` the means of all of them;
-    `violated` names the constraints that it breaks.
+    `violated` names the constraints that it breaks; `worker_seconds` is what it took of workers,
+    pretraining and all.
     """
 
     number: int
@@ -47,6 +48,7 @@ class TrialResult:
     scores: list[float | None]
     violated: list[str]
     parent: int | None = None
+    worker_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -156,12 +158,9 @@ def read(folder: StudyFolder) -> Results:
     with suppress(FileNotFoundError):  # it was stored and never run
         storage = Storage(folder.storage, study.name)
         frozen, notes = storage.trials(), storage.notes()
-    runs: dict[int | None, str] = {}
-    experiment, backlog = None, NOTHING
-    if folder.outbox.exists():
-        with closing(Outbox(folder.outbox)) as outbox:
-            runs, experiment = outbox.run_ids(), outbox.fact("experiment_id")
-            backlog = outbox.backlog()
+    with closing(Outbox(folder.outbox, reading=True)) as outbox:
+        runs, experiment = outbox.run_ids(), outbox.fact("experiment_id")
+        backlog = outbox.backlog()
     driven = folder.in_use()
     trials = [_trial(each, runs.get(each.number), driven=driven) for each in frozen]
     state = "running" if driven else _state(study, trials, frozen)
@@ -192,6 +191,7 @@ def _trial(frozen: FrozenTrial, run: str | None, *, driven: bool) -> TrialResult
         parent=frozen.user_attrs.get(PARENT),
         scores=[finite(each) for each in frozen.values or ()],
         violated=[name for name, excess in frozen.constraints.items() if excess > 0],
+        worker_seconds=record.get("worker_seconds", 0.0),
     )
 
 

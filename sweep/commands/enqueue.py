@@ -43,7 +43,10 @@ def enqueue(name: str, assignments: tuple[str, ...], folder: str | None) -> None
     if study.search.reproducible:
         raise Mistake("with search.reproducible nothing but the file says what is tried")
     queue = Queue(target.queue)
-    queue.put(point)
+    try:
+        queue.put(point)
+    except OSError as error:
+        raise Mistake(f"{target.queue}: cannot be written: {error.strerror}", 1) from None
     click.echo(f"{len(queue)} in the queue of {name}")
     if not target.in_use():
         click.echo(f"to try it:  python -m sweep resume {name} --trials +1")

@@ -131,23 +131,20 @@ def delete(name: str, yes: bool, folder: str | None) -> None:
         raise Mistake(f"study {name!r} is in use; stop it first", IN_USE)
     if not yes:
         click.confirm(f"Delete study {name!r} in {study.path} and its runs in MLflow?", abort=True)
-    if study.outbox.exists():
-        with closing(Outbox(study.outbox)) as outbox:
-            experiment, runs = outbox.fact("experiment_id"), outbox.run_ids()
-            elsewhere = bool(runs) and not outbox.aims_at(place.tracking_uri)
-            store = outbox.fact("tracking_uri")
-        if elsewhere:
-            raise Mistake(
-                f"study {name!r} was recorded elsewhere: set MLFLOW_TRACKING_URI to {store}"
-            )
-        if experiment is not None:
-            from sweep.recording import tracking
+    with closing(Outbox(study.outbox, reading=True)) as outbox:
+        experiment, runs = outbox.fact("experiment_id"), outbox.run_ids()
+        elsewhere = bool(runs) and not outbox.aims_at(place.tracking_uri)
+        store = outbox.fact("tracking_uri")
+    if elsewhere:
+        raise Mistake(f"study {name!r} was recorded elsewhere: set MLFLOW_TRACKING_URI to {store}")
+    if experiment is not None:
+        from sweep.recording import tracking
 
-            try:
-                client = tracking.connect(place.tracking_uri)
-                tracking.discard(client, experiment, runs.values())
-            except tracking.TrackingError as error:
-                raise Mistake(str(error)) from None
+        try:
+            client = tracking.connect(place.tracking_uri)
+            tracking.discard(client, experiment, runs.values())
+        except tracking.TrackingError as error:
+            raise Mistake(str(error)) from None
     _delete_states(study)
     if isinstance(study.storage, str):
         from sweep.search.storage import discard

@@ -207,7 +207,7 @@ def run_name(study: Study, trial: Trial) -> str:
 
 def _figures(trial: Trial) -> dict[str, float]:
     """What is known once a trial: its size, the seconds of a prediction, where the time went."""
-    names = ("parameters", "predict_seconds")
+    names = ("parameters", "predict_seconds", "folded_predict_seconds")
     found = {name: trial.metrics[name] for name in names if name in trial.metrics}
     means = {name: sum(values) / len(values) for name, values in found.items()}
     return means | {f"seconds_{name}": seconds for name, seconds in trial.timings.items()}

@@ -89,20 +89,18 @@ NOTHING = Backlog(0, 0, 0)
 class Outbox:
     """The queue in the file `path`, made when it is missing.
 
-    One process adds, one sends; an instance belongs to the thread that made it.
+    One process adds, one sends, any may read; an instance belongs to the thread that made it.
 
     Raises:
         sqlite3.Error: from every method, when the file can't be read or written.
     """
 
-    def __init__(self, path: Path, *, patience: float = 30.0):
-        """Opens the file; a lock on it is waited for that many seconds."""
-        self._db = sqlite3.connect(path, timeout=patience, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.executescript(
-            "BEGIN IMMEDIATE;" + SCHEMA.format(sweep_id=uuid.uuid4().hex) + "COMMIT;"
-        )
+    def __init__(self, path: Path, *, patience: float = 30.0, reading: bool = False):
+        """Opens the file; a lock on it is waited for that many seconds.
+
+        With `reading` nothing in its folder changes, and a missing file is an empty queue.
+        """
+        self._db = _to_read(path, patience) if reading else _to_write(path, patience)
 
     def close(self) -> None:
         """Closes the file."""
@@ -320,6 +318,34 @@ class Outbox:
             self._db.execute("DELETE FROM facts WHERE name = ?", (name,))
         else:
             self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+
+
+def _to_write(path: Path, patience: float) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=patience, isolation_level=None)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = NORMAL")
+    _make_tables(db)
+    return db
+
+
+def _to_read(path: Path, patience: float) -> sqlite3.Connection:
+    if path.exists():
+        # A reader of a file that nobody has open would make its WAL, and leave it behind.
+        how = "mode=ro" if Path(f"{path}-wal").exists() else "immutable=1"
+        db = sqlite3.connect(
+            f"{path.absolute().as_uri()}?{how}", uri=True, timeout=patience, isolation_level=None
+        )
+        if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'facts'").fetchone():
+            return db
+        db.close()  # whose making was cut off
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    _make_tables(db)
+    return db
+
+
+def _make_tables(db: sqlite3.Connection) -> None:
+    script = SCHEMA.format(sweep_id=uuid.uuid4().hex)
+    db.executescript(f"BEGIN IMMEDIATE;{script}COMMIT;")
 
 
 def _without_password(uri: str) -> str:

@@ -20,6 +20,7 @@ from mlflow.entities import Metric, Param, RunTag
 
 from sweep.recording import confusion_matrix, tracking
 from sweep.recording.gradient_flow import FlowPainter
+from sweep.recording.metric_tables import MetricTables
 from sweep.recording.outbox import PARENT, Entry, Outbox, Run
 from sweep.recording.pictures import CurvePainter
 from sweep.recording.projection import STATUS, Changes, Point, project
@@ -60,6 +61,7 @@ class Sender:
         self._outgoing = study_dir / "outgoing"
         self._experiment_id = tracking.experiment(client, study_dir.name, artifact_root)
         outbox.note("experiment_id", self._experiment_id)
+        self._tables = MetricTables.of(client.tracking_uri)
         self._runs = outbox.runs()
         self._made_before: dict[int | None, Run] | None = None
         self._states: dict[int | None, str] = {}
@@ -99,11 +101,13 @@ class Sender:
         self._certain.discard(trial)
         self._client.log_batch(
             run.run_id,
-            [Metric(name, value, at_ms, step) for name, value, at_ms, step in points],
+            [] if self._tables else [Metric(*point) for point in points],
             [Param(name, value) for name, value in changes.params.items()],
             [] if made else [RunTag(name, value) for name, value in changes.tags.items()],
             synchronous=True,
         )
+        if self._tables is not None:
+            self._tables.write(run.run_id, points)
         if changes.data is not None:
             tracking.log_dataset(self._client, run.run_id, *changes.data)
         if files:

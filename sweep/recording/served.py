@@ -35,11 +35,14 @@ class Served(PythonModel):  # type: ignore[misc]
             name: array for name, array in kept.arrays.items() if not name.startswith(PREPROCESSING)
         }
 
-    # MLflow would take type hints for a schema, in place of the signature.
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+    # MLflow takes hints for a schema, in place of the signature, but for that of a bare array.
+    def predict(
+        self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None
+    ) -> np.ndarray:
         """Probabilities (n, K) float32 for raw rows (n, D)."""
         x = transform(self._fitted, np.asarray(model_input, dtype=np.float32))
-        return predict_proba(self._config, self._weights, x)[0].astype(np.float32)
+        odds: np.ndarray = predict_proba(self._config, self._weights, x)[0]
+        return odds.astype(np.float32)
 
 
 set_model(Served())

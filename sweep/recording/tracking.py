@@ -184,9 +184,7 @@ def log_folder(tracking_uri: str, outbox: Path, folder: Path) -> bool:
     Raises:
         TrackingError: the store does not work, or the study was recorded in another.
     """
-    if not outbox.exists():
-        return False
-    with closing(Outbox(outbox)) as known:
+    with closing(Outbox(outbox, reading=True)) as known:
         run, elsewhere = known.runs().get(None), not known.aims_at(tracking_uri)
     if run is None:
         return False

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from sweep.pruners import Ladder, Pruner
@@ -295,7 +296,7 @@ class Loop:
         trial.happens(event, reason)
         learnt = trial.state in (State.COMPLETE, State.PRUNED) and trial.epoch > 0
         learnt = learnt and trial.same_as is None
-        fetch = (lambda: self.runner.state(trial.number)) if learnt else None
+        fetch = cache(lambda: self.runner.state(trial.number)) if learnt else None
         best = trial.state is State.COMPLETE and self._leads(trial)
         self.records.ended(trial, fetch, error, best=best)
         if self.states is not None and fetch is not None and trial.until is not None:

@@ -1,7 +1,8 @@
 """Links as Ray tasks, on this machine or on a cluster.
 
-The data are put into the object store once and read by every worker of a node without a copy; a
-state goes from link to link by reference and never passes through the driver.
+The data are put into the object store once and read by every worker of a node without a copy, or,
+if they are large, lie on each node's disk once and are mapped. A state goes from link to link by
+reference and never passes through the driver.
 """
 
 import os
@@ -26,6 +27,7 @@ from sweep.scheduling.runner import (
     StateLost,
     advance,
 )
+from sweep.scheduling.tables import bring
 from sweep.spec.fields import Resources
 from trainer.data import Data
 from trainer.device import DeviceError
@@ -79,7 +81,8 @@ class RayRunner:
             raise
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise RayUnavailable(f"Ray at {address or 'this machine'}: {error}") from error
-        task = ray.remote(max_retries=0, num_returns=2)(_training_with(datasets.maker))
+        home = ray.get_runtime_context().get_node_id()
+        task = ray.remote(max_retries=0, num_returns=2)(_training_with(datasets.maker, home))
         memory = int(resources.memory * placement.GIB) if resources.memory else None
         self._task = task.options(
             name="advance", num_cpus=resources.cpu, num_gpus=resources.gpu, memory=memory
@@ -209,10 +212,14 @@ def _cores() -> int:
 Task = Callable[[Link, Data, State | None], tuple[Advanced | Raised, State | None]]
 
 
-def _training_with(maker: Maker) -> Task:
-    """The function of all tasks. It goes to each worker once, and the maker with it."""
+def _training_with(maker: Maker, home: str) -> Task:
+    """The function of all tasks. It goes to each worker once, and the maker with it.
+
+    `home` is the node of the driver.
+    """
 
     def link(link: Link, data: Data, state: State | None) -> Any:
+        bring(data.tables, home)
         return advance(link, data, state, maker)
 
     return link

@@ -144,23 +144,28 @@ class Maker(Protocol):
         """What the bits of a link's numbers depend on, beside what `environment` says."""
 
 
-class _Nets:
-    """Makes nets of ours."""
+@dataclass(frozen=True)
+class NetMaker:
+    """Makes nets of ours, whose predictions are `timed` if trials are judged by that."""
 
+    timed: bool = False
     modules = ()
 
     def equipped(self) -> None:
+        """Looks for CuPy."""
         installed()
 
     def trainer(self, link: Link) -> Trainer:
+        """The net of a link's configuration."""
         device = opened() if link.gpu else None
-        return Net(build(Config, link.config), device, link.seconds)
+        return Net(build(Config, link.config), device, link.seconds, self.timed)
 
     def environment(self, link: Link) -> Mapping[str, Any]:
+        """The card, if it trains on one."""
         return {"gpu": opened().card} if link.gpu else {}
 
 
-NETS: Maker = _Nets()
+NETS: Maker = NetMaker()
 
 
 class Datasets(Protocol):

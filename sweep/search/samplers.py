@@ -264,7 +264,7 @@ def _factorial(study: Study) -> Callable[[int], Params | None]:
     blocks. Without claims the design is one block. Each trial trains every replicate, so the
     replicates are complete blocks too: those that the statistics use.
     """
-    compared = {claim.field for claim in study.claims}
+    compared = {name for claim in study.claims for name in claim.fields}
     cells = list(space.cells(study.template))
     blocks: dict[frozenset[tuple[str, space.Scalar]], list[Params]] = {}
     for index in np.random.default_rng(study.search.seed).permutation(len(cells)):

@@ -10,19 +10,34 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from sweep.pruners import Ladder
-from sweep.queue import Queue
+from sweep.queue import Queue, Wanted
 from sweep.search import samplers
 from sweep.search.sampler import Params, Result
 from sweep.search.storage import RECORD, STATES, WANTED, Storage
 from sweep.search.trial import State, Trial
 from sweep.spec.point import read_point
 from sweep.spec.study import Study
+from trainer.rules import ConfigError
 
 
 class Search:
     """The trials of one study. Used from one thread."""
 
-    def __init__(self, study: Study, storage: Storage, queue: Queue | None = None) -> None:
+    def __init__(
+        self,
+        study: Study,
+        storage: Storage,
+        queue: Queue | None = None,
+        version: str | None = None,
+    ) -> None:
+        """Takes up what is stored.
+
+        Args:
+            study: the study.
+            storage: where its trials are remembered.
+            queue: the configurations that users want tried.
+            version: that of the user's code that trains; what another one trained is trained anew.
+        """
         self._study = study
         self._storage = storage
         self._queue = queue
@@ -56,7 +71,8 @@ class Search:
         complete = [self._recalled(each) for each in past if each.state is TrialState.COMPLETE]
         for trial in complete:
             self.ladder.complete.add(trial.number)
-            self._remember(trial)
+            if trial.environment.get("trainer") == version:
+                self._remember(trial)
         fit = [each for each in complete if each.feasible]
         self.best = min(fit, key=lambda each: study.order(each.scores, each.number), default=None)
 
@@ -114,8 +130,7 @@ class Search:
         """The next trial; None while the sampler has nothing to suggest."""
         if self._again:
             return self._again.popleft()
-        wanted = self._queue.first(but=self._taken) if self._queue is not None else None
-        fixed = read_point(self._study, wanted.point) if wanted is not None else {}
+        wanted, fixed = self._wanted()
         params = self._sampler.ask(self._next, fixed)
         if params is None:
             return None
@@ -125,6 +140,15 @@ class Search:
             self._taken.add(wanted.name)
             trial.wanted = wanted.name
         return trial
+
+    def _wanted(self) -> tuple[Wanted | None, Params]:
+        """The configuration that users want next, and its point; the sampler chooses the rest."""
+        while self._queue is not None and (wanted := self._queue.first(but=self._taken)):
+            try:
+                return wanted, read_point(self._study, wanted.point)
+            except ConfigError as error:  # its study has changed, or it was not `enqueue` who wrote
+                self._queue.refuse(wanted.name, str(error))
+        return None, {}
 
     def _trial(self, number: int, params: Params) -> Trial:
         trial = Trial(number, params, self._study.config(params))

@@ -9,8 +9,9 @@ from sweep.spec.study import Study, check
 from sweep.spec.study_file import load
 from trainer.rules import ConfigError
 
-STUDIES = Path(__file__).parents[2] / "studies"
-"""Where they are."""
+_INSTALLED, _CHECKOUT = (folder / "studies" for folder in Path(__file__).parents[1:3])
+STUDIES = _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
+"""Where they are: in the package when it is installed, beside it in a checkout."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Claims: what a study expects of two options of one field, checked against its search space.
+"""Claims: what a study expects of two options of a field, checked against its search space.
 
 A claim is untrusted text; its `expect` is compared with the forms it may have, never evaluated.
 """
@@ -9,7 +9,11 @@ from typing import Any
 
 from sweep.spec import space
 from sweep.spec.study_file import compact, parse
-from trainer.rules import UNREAD, ConfigError, Problem, join, nearest
+from trainer.reading import UNREAD
+from trainer.rules import ConfigError, Problem, join, nearest
+
+Option = tuple[space.Scalar, ...]
+"""A value of each of the fields that a claim compares, in their order."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,7 @@ class Claim:
 
     Attributes:
         name: what it is called.
-        field: the name of the parameter whose options are compared.
+        fields: the parameters whose options are compared; several change together.
         options: the two options, in the order of `compare`; effects are first minus second.
         where: the other parameters that are held at a value.
         best_over: the parameter of which either option is taken at its own best value.
@@ -28,8 +32,8 @@ class Claim:
     """
 
     name: str
-    field: str
-    options: tuple[space.Scalar, space.Scalar]
+    fields: tuple[str, ...]
+    options: tuple[Option, Option]
     where: Mapping[str, space.Scalar]
     best_over: str | None
     larger: bool
@@ -39,11 +43,22 @@ class Claim:
     @property
     def difference(self) -> str:
         """What the effect is."""
-        first, second = map(shown, self.options)
+        first, second = map(told, self.options)
         return f"{first} − {second}"
 
+    def side(self, params: Mapping[str, space.Scalar]) -> int | None:
+        """Which of the two options these parameters have, if they have one."""
+        if not all(name in params for name in self.fields):
+            return None
+        option = tuple(params[name] for name in self.fields)
+        return self.options.index(option) if option in self.options else None
+
+    def holds(self, params: Mapping[str, space.Scalar]) -> bool:
+        """Whether these parameters have what `where` holds."""
+        return all(name in params and params[name] == each for name, each in self.where.items())
+
     def __str__(self) -> str:
-        first, second = map(shown, self.options)
+        first, second = map(told, self.options)
         by = f" by {self.margin:g}" if self.margin else ""
         held = " and ".join(f"{name} = {shown(value)}" for name, value in self.where.items())
         where = f" where {held}" if held else ""
@@ -54,6 +69,11 @@ class Claim:
 def shown(option: space.Scalar) -> str:
     """An option as a study file has it; the search space knows lists by their text."""
     return option if isinstance(option, str) else compact(option)
+
+
+def told(option: Option) -> str:
+    """What stands for one of the two options."""
+    return ", ".join(map(shown, option))
 
 
 def read_claims(
@@ -82,16 +102,18 @@ def read_claims(
         where = _where(each["where"], by_name, join(path, "where"), problems)
         if compared is None:
             continue
-        field, options = compared
-        if field in where:
-            problems.append(Problem(join(join(path, "where"), field), "is what is compared"))
+        fields, options = compared
+        held = join(path, "where")
+        both = [field for field in fields if field in where]
+        problems += [Problem(join(held, field), "is what is compared") for field in both]
         best_over = each["best_over"]
         if best_over is not None:
-            taken = {field, *where}
+            taken = {*fields, *where}
             problems += _unchosen(best_over, by_name, taken, join(path, "best_over"))
-        larger = _larger(each["expect"], options, join(path, "expect"), problems)
+        sides = options[0][0], options[1][0]
+        larger = _larger(each["expect"], sides, join(path, "expect"), problems)
         by, margin = each["by"] or metric, each["margin"]
-        claims.append(Claim(each["name"], field, options, where, best_over, larger, by, margin))
+        claims.append(Claim(each["name"], fields, options, where, best_over, larger, by, margin))
     return tuple(claims)
 
 
@@ -100,13 +122,26 @@ Space = Mapping[str, space.Parameter]
 
 def _compared(
     found: Any, known: Space, path: str, problems: list[Problem]
-) -> tuple[str, tuple[space.Scalar, space.Scalar]] | None:
-    """The field that is compared and its two options; None after a mistake."""
-    if not isinstance(found, dict) or len(found) != 1:
-        problems.append(Problem(path, "must name one field, with two of its options", found))
+) -> tuple[tuple[str, ...], tuple[Option, Option]] | None:
+    """The fields that are compared and the two options; None after a mistake."""
+    if not isinstance(found, dict) or not found:
+        rule = "must name a field with two of its options, or several that change together"
+        problems.append(Problem(path, rule, found))
         return None
-    ((field, pair),) = found.items()
-    below = join(path, field)
+    pairs = [
+        _pair(field, pair, known, join(path, field), problems) for field, pair in found.items()
+    ]
+    read = [each for each in pairs if each is not None]
+    if len(read) < len(pairs):
+        return None
+    first, second = zip(*read, strict=True)
+    return tuple(found), (first, second)
+
+
+def _pair(
+    field: str, pair: Any, known: Space, below: str, problems: list[Problem]
+) -> tuple[space.Scalar, space.Scalar] | None:
+    """The two options of one field; None after a mistake."""
     if field not in known:
         problems.append(unknown(field, known, below))
         return None
@@ -127,7 +162,7 @@ def _compared(
     if options[0] == options[1]:
         problems.append(Problem(below, "must be two different options", pair))
         return None
-    return field, options
+    return options
 
 
 def _where(found: Any, known: Space, path: str, problems: list[Problem]) -> dict[str, space.Scalar]:

@@ -6,7 +6,8 @@ from typing import Any
 from sweep.spec import space
 from sweep.spec.claims import match, shown, unknown
 from sweep.spec.study import Study
-from trainer.rules import UNREAD, ConfigError, Problem
+from trainer.reading import UNREAD
+from trainer.rules import ConfigError, Problem
 
 LISTED = 20
 """How many options a message names."""

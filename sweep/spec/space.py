@@ -1,7 +1,7 @@
 """The search space: distributions that stand in the place of values, and what to do with them.
 
-A *template* is a tree of plain values (as `trainer.rules.read` returns it) in which a `Range` or a
-`Choose` stands wherever the study file has `{low, high}` or `{choose: [...]}`. A parameter's name
+A *template* is a tree of plain values (as `trainer.reading.read` returns it) in which a `Range` or
+a `Choose` stands wherever the study file has `{low, high}` or `{choose: [...]}`. A parameter's name
 is the path of its field; below a chosen technique, the technique's name is part of the path, so
 that conditional parameters never share a name (`model.activation.elu.alpha`).
 """
@@ -14,8 +14,8 @@ from fractions import Fraction
 from typing import Any
 
 from sweep.spec.study_file import compact
+from trainer.reading import UNREAD, read, read_settings
 from trainer.rules import (
-    UNREAD,
     Arguments,
     Choice,
     Integer,
@@ -27,8 +27,6 @@ from trainer.rules import (
     Section,
     join,
     named,
-    read,
-    read_settings,
     settings,
 )
 
@@ -93,7 +91,7 @@ Suggest = Callable[[Parameter], Scalar]
 
 
 def distribution(rule: Rule, found: Any, path: str, problems: list[Problem]) -> Any:
-    """Reads a distribution in the place of a value: a special reader for `trainer.rules.read`."""
+    """Reads a distribution in the place of a value: a special reader for `trainer.reading.read`."""
     if isinstance(rule, Section) and rule.shorthand is not None and not _is_choose(found):
         return _read_short(rule, rule.shorthand, found, path, problems)
     if not isinstance(found, dict) or not ({"low", "high", "choose"} & set(found)):

@@ -24,17 +24,8 @@ from sweep.spec.fields import (
 from sweep.spec.objectives import Constraint, Direction, Objective, read_constraints
 from sweep.spec.study_file import dump
 from trainer.config import Config
-from trainer.rules import (
-    UNREAD,
-    ConfigError,
-    Items,
-    Problem,
-    Section,
-    Setting,
-    build,
-    read_settings,
-    settings,
-)
+from trainer.reading import UNREAD, read_settings
+from trainer.rules import ConfigError, Items, Problem, Section, Setting, build, settings
 
 SEVERAL = {
     "objective": Setting([], Items(Section(Objective), least=1), "what trials are judged by")
@@ -90,6 +81,14 @@ class Study:
     def directions(self) -> tuple[Direction, ...]:
         """`maximize` or `minimize` for every objective."""
         return tuple(each.wanted for each in self.objectives)
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """The metrics that trials are judged by: of its objectives, constraints and claims."""
+        named = [each.name for each in self.objectives]
+        named += [each.metric for each in self.constraints]
+        named += [each.by for each in self.claims]
+        return tuple(dict.fromkeys(named))
 
     def others(self, metrics: Mapping[str, Sequence[float]]) -> list[float]:
         """A trial's values of all objectives but the leading one: means over the replicates."""

@@ -50,6 +50,16 @@ def test_it_is_swept_recorded_tested_and_reproduced(sweep: Sweep) -> None:
     again = sweep("reproduce", "scikit_learn", shown["best"], "--allow-code=mushrooms", "--json")
     assert json.loads(again)["identical"]
 
+    (sweep.workspace.parent / "mushrooms.py").write_text(f"{code}\n# of another kind\n")
+    resume = sweep.start("resume", "scikit_learn", "--trials=5", "--allow-code=mushrooms")
+    _, told = resume.communicate(timeout=100)
+    assert resume.returncode == 0, told
+    assert "warning: mushrooms:Linear has changed since the study began" in told
+    first, *others = (
+        each["environment"]["trainer"] for each in sweep.show("scikit_learn")["trials"]
+    )
+    assert [each == first for each in others] == [True] * 3 + [False]
+
 
 def test_its_code_travels_to_workers(
     ray_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

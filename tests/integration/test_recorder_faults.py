@@ -17,6 +17,7 @@ import pytest
 from mlflow import MlflowClient
 
 from sweep.recording import recorder, tracking
+from sweep.recording.metric_tables import MetricTables
 from sweep.recording.outbox import Backlog, Outbox
 from sweep.recording.pictures import CurvePainter
 from sweep.recording.records import SweepEnded, SweepStarted
@@ -42,6 +43,7 @@ DEADLY: list[tuple[Any, str]] = [
     (Outbox, "keep_run"),
     (MlflowClient, "create_run"),  # a child
     (MlflowClient, "log_batch"),
+    (MetricTables, "write"),
     (tracking, "upload"),
     (MlflowClient, "set_terminated"),
     (Outbox, "sent"),

@@ -29,7 +29,6 @@ from tests.integration.mlflow_server import HOST, free_port
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The ``noload`` loader strategy:sqlalchemy.exc.SADeprecationWarning",
-    "ignore:.*Add type hints to the `predict` method:UserWarning",
     "ignore:.*filesystem tracking backend.*:FutureWarning",
 )
 

@@ -175,7 +175,6 @@ def test_the_best_trials_have_what_was_asked_for(
     assert (name in crowned) == (models > 0)
 
 
-@pytest.mark.filterwarnings("ignore:.*Add type hints to the `predict` method:UserWarning")
 def test_a_model_predicts_what_its_trial_did(chosen: Sweep) -> None:
     """Raw rows in: the accuracy is that of the trial's best replicate."""
     client = MlflowClient(f"sqlite:///{chosen.workspace / 'mlflow.db'}")

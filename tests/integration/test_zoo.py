@@ -10,7 +10,7 @@ from sweep import zoo
 from sweep.datasets import Datasets
 from sweep.spec.study import check
 from tests.integration.conftest import SMOKE, Sweep
-from trainer import checkpoint, pytorch, rules
+from trainer import checkpoint, pytorch, reading
 from trainer.config import Config
 from trainer.rules import ConfigError
 
@@ -121,7 +121,7 @@ def test_images_are_resized_to_those_of_the_source(tmp_path: Path) -> None:
 
 
 def test_weights_from_pytorch_can_be_a_source(tmp_path: Path) -> None:
-    config = rules.check(Config, {"model": {"hidden": [3]}})
+    config = reading.check(Config, {"model": {"hidden": [3]}})
     given = np.random.default_rng(0).standard_normal((3, 4))
     arrays = {"fc1.weight": given, "fc1.bias": np.ones(3), "fc2.weight": np.ones((2, 3))}
     np.savez(tmp_path / "net.npz", allow_pickle=False, **arrays)

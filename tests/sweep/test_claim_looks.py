@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sweep.answers.claims import findings
 from sweep.answers.intervals import ERROR, SPENT, interval
 from sweep.answers.results import Results
+from sweep.spec.study import check
 from tests.sweep.designs import Value, asked, designed, found, noise, planted, trial
 
 
@@ -83,3 +85,48 @@ def test_without_an_effect_few_claims_are_decided_wrongly_at_any_of_three_looks(
         wrong |= ((at.low > 0) | (at.high < 0)).any(axis=1)
     assert 0 < wrong.sum() <= 50
     assert sum(SPENT) <= 1
+
+
+RATES = [round(0.01 * number, 2) for number in range(1, 12)]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_families_of_ten_claims_through_trials_with_as_many_looks_as_are_open() -> None:
+    """A thousand studies in which nothing differs, at 5, 10 and 20 replicates, as with --decide.
+
+    Ten options against the same eleventh. `findings` judges look by look; the first verdict stands.
+    """
+    claims = [
+        {
+            "name": f"claim-{number}",
+            "compare": {"training.learning_rate": [rate, RATES[-1]]},
+            "expect": f"{rate} > {RATES[-1]}",
+        }
+        for number, rate in enumerate(RATES[:-1])
+    ]
+    study = check(
+        {
+            "name": "a",
+            "training": {"learning_rate": {"choose": RATES}},
+            "claims": claims,
+            "replicates": 5,
+            "search": {"sampler": "factorial", "trials": len(RATES), "looks": 3},
+        }
+    )
+    cells = list(asked(study))
+    random = np.random.default_rng(11)
+    wrong = covered = 0
+    for _ in range(1000):
+        drawn = random.standard_normal((len(RATES), 20))
+        trials = []
+        for number, params in enumerate(cells):
+            own = drawn[RATES.index(float(params["training.learning_rate"]))]
+            values = own[list(study.replicates_of(number))].tolist()
+            trials.append(trial(number, params, values))
+        found = findings(Results(study, "finished", trials, [], None))
+        assert all(each.look == 3 or each.verdict != "undecided" for each in found)
+        wrong += any(each.verdict != "undecided" for each in found)
+        covered += all((each.low or 0) <= 0 <= (each.high or 0) for each in found)
+    assert 0 < wrong <= 50
+    assert covered == 1000 - wrong

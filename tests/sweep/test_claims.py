@@ -61,6 +61,18 @@ def test_a_parameter_of_one_option_alone_belongs_to_that_option() -> None:
     assert it.effect == pytest.approx(0.75, abs=0.01)
 
 
+def test_fields_that_change_together() -> None:
+    compare = {"model.batch_norm": ["after", "before"], "model.activation": ["tanh", "relu"]}
+
+    def value(params: Mapping[str, Any], replicate: int) -> float:
+        return planted(params, replicate) + 0.3 * float(params["model.activation"] == "tanh")
+
+    it = found(ran(designed(CLAIM | {"compare": compare}), value))
+    assert (it.pairs, it.verdict) == (1, "supported")
+    assert it.effect == pytest.approx(0.4, abs=0.02)
+    assert it.difference == "val_accuracy: after, tanh − before, relu"
+
+
 @pytest.mark.parametrize(
     ("compare", "expect", "by", "said", "sign"),
     [
@@ -209,7 +221,7 @@ def test_endless_values_have_no_matched_configurations() -> None:
 def test_a_held_value_that_never_meets_the_options() -> None:
     claim = CLAIM | {"where": {"model.activation": "relu", "model.activation.elu.alpha": 0.5}}
     assert without_a_verdict(ran(designed(claim), planted)) == (
-        "the design has no configurations that differ in this field alone"
+        "the design has no configurations that differ in what is compared alone"
     )
 
 

@@ -2,10 +2,12 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -301,6 +303,29 @@ def test_the_driver_never_waits_long_for_the_sender(path: Path) -> None:
     assert box.backlog() == Backlog(0, 0, 0)
     assert len(box.ends()) == count
     box.close()
+
+
+def test_readers_see_what_is_committed_and_leave_nothing_behind(path: Path) -> None:
+    def seen() -> int:
+        with closing(Outbox(path, reading=True)) as reader:
+            return reader.backlog().records
+
+    assert seen() == 0
+    assert not path.exists()
+    path.touch()  # a driver that died before it had made the tables
+    assert seen() == 0
+    assert path.read_bytes() == b""
+    with closing(Outbox(path)) as box:
+        box.add(end(0))
+        assert seen() == 1  # from what is written ahead
+    content = path.read_bytes()
+    assert seen() == 1
+    assert (path.read_bytes(), [*path.parent.iterdir()]) == (content, [path])
+    with (
+        closing(Outbox(path, reading=True)) as reader,
+        pytest.raises(sqlite3.OperationalError, match="readonly"),
+    ):
+        reader.add(end(1))
 
 
 def test_the_driver_side_imports_no_mlflow() -> None:

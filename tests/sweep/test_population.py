@@ -208,6 +208,7 @@ def test_a_segment_starts_from_the_state_of_its_parent() -> None:
     assert [(link.number, link.until) for link in sweep.runner.links] == [(0, 3), (1, 6), (2, 9)]
     assert sweep.states() == [State.COMPLETE] * 3
     assert [int(sweep.runner.adopted[number]["epoch"]) for number in (1, 2)] == [0, 1]
+    assert sweep.of("state") == [0, 1, 2]  # fetched once, for the record and for the next segment
     assert sweep.records.epochs_before[2] == [1]  # the fake's states are at the epoch of a number
 
 

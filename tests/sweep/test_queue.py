@@ -140,6 +140,43 @@ def test_no_crash_loses_what_is_wanted_or_tries_it_twice(folder: Folder) -> None
     assert asked(search).wanted is None
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "Expecting value"),
+        (b'{"model.dropout": 0.', "Expecting"),
+        (b"\xff\xfe", "can't decode byte"),
+        (b"[0.1]", "must be a mapping of parameters, got list"),
+        (b'{"model.dropuot": 0.1}', "model.dropuot: is not a field that is searched"),
+        (b'{"model.dropout": NaN}', "model.dropout: must be an option of the field"),
+    ],
+)
+def test_what_can_not_be_tried_is_set_aside(
+    folder: Folder, content: bytes, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.queue.put({"model.dropout": 0.1})
+    (folder.path / "queue" / "0-damaged.json").write_bytes(content)
+    folder.queue.put({"model.dropout": 0.3})
+    search = folder.search()
+    assert [asked(search).params["model.dropout"] for _ in range(2)] == [0.1, 0.3]
+    assert asked(search).wanted is None
+    aside = folder.path / "queue" / "0-damaged.refused"
+    assert aside.read_bytes() == content
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith(f"warning: {aside} is not tried: ")
+    assert said in told
+    assert len(folder.queue) == 2
+
+
+def test_a_queue_that_can_not_be_written(tmp_path: Path, study: Study) -> None:
+    target = Workspace(tmp_path).study(study.name)
+    target.create(study.text)
+    target.queue.touch()
+    arguments = ["enqueue", study.name, "--set", "model.dropout=0", "--workspace", str(tmp_path)]
+    done = CliRunner().invoke(cli, arguments)
+    assert (done.exit_code, done.output) == (1, f"{target.queue}: cannot be written: File exists\n")
+
+
 def test_enqueue_from_the_command_line(tmp_path: Path, study: Study) -> None:
     target = Workspace(tmp_path).study(study.name)
     target.create(study.text)
@@ -182,6 +219,14 @@ def test_a_configuration_that_is_complete_is_known(folder: Folder) -> None:
         assert (twin.number, twin.values, twin.epoch) == (0, [0.75], 9)
         assert twin.metrics == {"val_accuracy": [0.75]}
         assert known.twin(Trial(7, point | {"training.learning_rate": 0.05}, {})) is None
+
+
+def test_what_other_code_has_trained_is_no_twin(folder: Folder) -> None:
+    first = ended(folder.search())
+    study = folder.study
+    storage = Storage(folder.path / "trials.log", study.name, directions=study.directions)
+    assert Search(study, storage, version="new").twin(Trial(7, first.params, {})) is None
+    assert Search(study, storage).twin(Trial(7, first.params, {})) is not None
 
 
 def test_what_depends_on_the_clock_is_trained_again(tmp_path: Path, make_study: MakeStudy) -> None:

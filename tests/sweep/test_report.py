@@ -61,6 +61,7 @@ def written(path: Path, trials: int, **more: Any) -> StudyFolder:
         trial.epoch = 1 if pruned else 9
         trial.values = [value, value + 0.02] if pruned else [value + 0.1, value + 0.12]
         trial.metrics = {"epoch_seconds": [0.5, 0.5]}
+        trial.worker_seconds = trial.epoch * 1.0 + 3.0  # of which 3 are pretraining
         trial.happens(Event.PRUNE if pruned else Event.FINISH, "too low" if pruned else None)
         storage.end(trial)
     return folder
@@ -140,7 +141,8 @@ def test_the_page_is_whole_and_what_a_study_file_says_is_text(
 
 def test_the_answer_and_the_cost(found: Evidence) -> None:
     spent = cost(found.results)
-    assert (spent.spent, spent.saved) == (20 * 0.5 + 20 * 4.5, 20 * 4.0)
+    epochs = 20 * 1.0 + 20 * 9.0  # of two replicates, half a second each
+    assert (spent.spent, spent.epochs, spent.saved) == (epochs + 40 * 3.0, epochs, 20 * 8.0)
     best = found.results.best
     assert best is not None
     made = answer(found.results)

@@ -16,7 +16,8 @@ from sweep.search.samplers import OptunaSampler, distribution, make
 from sweep.spec import space
 from sweep.spec.study import Study, check
 from trainer.config import Config
-from trainer.rules import Problem, Section, read
+from trainer.reading import read
+from trainer.rules import Problem, Section
 
 SAMPLERS = ["tpe", "random", "qmc", "cmaes"]
 NO_TORCH = importlib.util.find_spec("torch") is None

@@ -21,6 +21,7 @@ from sweep.spec.space import (
 )
 from sweep.spec.study_file import compact
 from trainer.config import Config
+from trainer.reading import read
 from trainer.rules import (
     REQUIRED,
     Choice,
@@ -35,7 +36,6 @@ from trainer.rules import (
     Setting,
     Text,
     build,
-    read,
     section,
     setting,
     settings,

@@ -16,7 +16,8 @@ from trainer.config import Config, conflicts
 from trainer.data import Data, Fold
 from trainer.dropout import KINDS
 from trainer.optimisers import OPTIMISERS
-from trainer.rules import ConfigError, Problem, build, read_settings, settings
+from trainer.reading import read_settings
+from trainer.rules import ConfigError, Problem, build, settings
 from trainer.schedules import SCHEDULES
 from trainer.training import train
 

@@ -45,8 +45,8 @@ def test_a_claim_as_it_is_read() -> None:
     assert study(whole, other).claims == (
         Claim(
             "after-beats-before",
-            "model.batch_norm",
-            ("after", "before"),
+            ("model.batch_norm",),
+            (("after",), ("before",)),
             {"model.activation": "relu", "model.dropout": 0.0},
             best_over=None,
             larger=True,
@@ -55,8 +55,8 @@ def test_a_claim_as_it_is_read() -> None:
         ),
         Claim(
             "other",
-            "model.batch_norm",
-            ("after", "before"),
+            ("model.batch_norm",),
+            (("after",), ("before",)),
             {},
             best_over="model.activation",
             larger=False,
@@ -86,7 +86,18 @@ def test_options_of_every_kind(
     field: str, options: list[Any], expect: str, labels: tuple[Any, Any]
 ) -> None:
     claim = study(CLAIM | {"compare": {field: options}, "expect": expect}).claims[0]
-    assert claim.options == labels
+    assert claim.options == ((labels[0],), (labels[1],))
+
+
+def test_several_fields_may_change_together() -> None:
+    compare = {"model.batch_norm": ["after", "none"], "model.hidden": [[64], [64, 64]]}
+    claim = study(CLAIM | {"compare": compare, "expect": "none > after"}).claims[0]
+    assert claim.fields == ("model.batch_norm", "model.hidden")
+    assert claim.options == (("after", "[64]"), ("none", "[64, 64]"))
+    assert (str(claim), claim.larger) == ("val_accuracy: after, [64] < none, [64, 64]", False)
+    assert claim.side({"model.batch_norm": "none", "model.hidden": "[64, 64]"}) == 1
+    assert claim.side({"model.batch_norm": "none", "model.hidden": "[64]"}) is None
+    assert claim.side({"model.batch_norm": "none"}) is None
 
 
 def test_no_claims_are_no_claims() -> None:
@@ -94,7 +105,7 @@ def test_no_claims_are_no_claims() -> None:
     assert check({"name": "a", "claims": []}).claims == ()
 
 
-COMPARE = "must name one field, with two of its options"
+COMPARE = "must name a field with two of its options, or several that change together"
 BAD = [
     ({"name": "a b"}, "claims.0.name: must be letters"),
     (
@@ -115,6 +126,10 @@ BAD = [
     ({"compare": None}, f"claims.0.compare: {COMPARE}, got null"),
     ({"compare": {}}, f"claims.0.compare: {COMPARE}, got {{}}"),
     ({"compare": ["after", "before"]}, f"claims.0.compare: {COMPARE}"),
+    (
+        {"compare": CLAIM["compare"] | {"model.hidden": [[64], [64]]}},
+        "claims.0.compare.model.hidden: must be two different options",
+    ),
     (
         {"compare": {"model.batch_nrm": ["after", "before"]}},
         "claims.0.compare.model.batch_nrm: is not a field that is searched "

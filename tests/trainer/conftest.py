@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainer import rules
+from trainer import reading
 from trainer.config import Config
 from trainer.data import Data, Fold
 
 
 def config(model: dict[str, Any] | None = None, **training: Any) -> Config:
     """A small net; `training` are fields of the section."""
-    return rules.check(
+    return reading.check(
         Config,
         {
             "model": {"hidden": [7, 5], **(model or {})},

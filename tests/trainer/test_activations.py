@@ -10,7 +10,7 @@ from trainer.activations import ACTIVATIONS
 from trainer.arrays import Memory
 from trainer.config import Config
 from trainer.layers import activate
-from trainer.rules import check
+from trainer.reading import check
 from trainer.tape import Tape, Variable
 
 X = [-30.0, -3.0, -1.0, -0.1, 0.0, 0.1, 1.0, 3.0, 30.0]

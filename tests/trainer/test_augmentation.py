@@ -10,7 +10,8 @@ from trainer.arrays import Array
 from trainer.augmentation import DRAWN, Augment, Augmentation
 from trainer.convolution import Image
 from trainer.data import Data, Fold
-from trainer.rules import ConfigError, check
+from trainer.reading import check
+from trainer.rules import ConfigError
 from trainer.training import train
 
 IMAGE = Image(2, 6, 6)

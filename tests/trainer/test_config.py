@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from trainer.config import Config, conflicts
-from trainer.rules import ConfigError, Technique, check
+from trainer.reading import check
+from trainer.rules import ConfigError, Technique
 
 
 def test_defaults() -> None:

@@ -11,6 +11,7 @@ from trainer import training
 from trainer.arrays import Array
 from trainer.config import Config
 from trainer.data import Data
+from trainer.network import noise
 from trainer.state import State, weights
 from trainer.training import train
 
@@ -78,6 +79,30 @@ def test_the_variance_that_enters_batch_norm_is_held_against_the_running_one(pla
     entering = np.maximum(z, 0) if place == "after" else z
     ratio = entering.var(axis=0).mean() / values["0.variance"][0].mean()
     assert found["health/variance_ratio_1"][0] == pytest.approx(ratio)
+    c, v = entering.mean(axis=0), entering.var(axis=0)
+    formula = v.mean() / ((c**2 + v) / 0.5 - c**2).mean()
+    assert found["health/variance_ratio_formula_1"][0] == pytest.approx(formula)
+
+
+@pytest.mark.parametrize(
+    ("dropout", "ratio"),
+    [
+        ({"rate": 0.5}, 0.405),  # the values that Li et al. (2018) give for a ReLU of N(0, 1)
+        ({"rate": 0.2, "kind": "vanilla"}, 0.732),
+        ({"rate": 0.1}, 0.860),
+        ({"kind": "uout"}, None),
+    ],
+)
+def test_the_formula_of_the_variance_shift(dropout: dict[str, Any], ratio: float | None) -> None:
+    cfg = config({"batch_norm": "after", "dropout": dropout | {"where": "before_bn"}})
+    q = noise(cfg.model)
+    assert q is not None
+    mean, square = 1 / np.sqrt(2 * np.pi), 0.5  # of max(0, x)
+    variance = square - mean**2
+    found = variance / (q * square - mean**2)
+    expected = variance / (variance + square * 0.1**2 / 3) if ratio is None else ratio
+    assert found == pytest.approx(expected, abs=1e-9 if ratio is None else 5e-4)
+    assert noise(config({"batch_norm": "after", "dropout": dropout}).model) is None
 
 
 def test_it_changes_no_bits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from trainer.config import Config
 from trainer.initialisers import INITIALISERS, Fan
 from trainer.layers import applied
 from trainer.network import network
-from trainer.rules import check
+from trainer.reading import check
 
 IN, OUT = 400, 200
 

@@ -13,7 +13,7 @@ from trainer.convolution import Image
 from trainer.foreign import ForeignError
 from trainer.keras import load
 from trainer.prediction import predict_proba
-from trainer.rules import check
+from trainer.reading import check
 
 KEPT = npz.read(Path(__file__).with_name("keras_nets.npz"))
 IMAGE = Image(2, 8, 6)

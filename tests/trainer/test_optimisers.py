@@ -11,7 +11,7 @@ import pytest
 from trainer.arrays import Array, Memory
 from trainer.config import Config
 from trainer.optimisers import OPTIMISERS, Pace, Piece, slots
-from trainer.rules import check
+from trainer.reading import check
 from trainer.tape import Tape, Variable
 
 Gradient = Callable[[Array], Array]

@@ -15,7 +15,7 @@ from trainer.convolution import Image
 from trainer.foreign import ForeignError
 from trainer.prediction import predict_proba
 from trainer.pytorch import load
-from trainer.rules import check
+from trainer.reading import check
 
 torch = pytest.importorskip("torch")
 NAMES = {"float32": "F32", "float64": "F64", "int64": "I64"}

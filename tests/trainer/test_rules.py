@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainer.reading import UNREAD, check, read
 from trainer.rules import (
     REQUIRED,
-    UNREAD,
     Anything,
     Choice,
     ConfigError,
@@ -26,8 +26,6 @@ from trainer.rules import (
     Technique,
     Text,
     build,
-    check,
-    read,
     section,
     setting,
 )

@@ -11,7 +11,7 @@ from tests.trainer.conftest import config, fold
 from tests.trainer.test_replicates import assert_same
 from trainer.config import Config, conflicts
 from trainer.data import Data
-from trainer.rules import check
+from trainer.reading import check
 from trainer.schedules import SCHEDULES, factors, follow, plateau
 from trainer.state import State
 from trainer.training import train

@@ -1,0 +1,95 @@
+"""Metrics written into the tables of an MLflow database.
+
+`log_batch` makes an object of every point and compares it with the run's latest, which is most of
+what recording a trial takes. The rows written here are those that it would write (tested), and a
+point that is there already stays as it is. A server's database is its own: it is sent batches.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import numpy as np
+from sqlalchemy import BigInteger, Boolean, Double, String, column, create_engine, table, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
+
+from sweep.recording.projection import Point
+
+INSERT: dict[str, Callable[..., Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+"""By database: an INSERT that can say what is to be done where a row is there already."""
+
+LARGEST = float(np.finfo(np.float64).max)
+"""What MLflow writes for infinity."""
+
+
+class MetricTables:
+    """The tables `metrics` and `latest_metrics` of one database, whose schema has been checked.
+
+    Args:
+        database_uri: as for `tracking.connect`.
+    """
+
+    def __init__(self, database_uri: str) -> None:
+        self._engine = create_engine(database_uri, pool_pre_ping=True)
+        insert = INSERT[self._engine.dialect.name]
+        self._insert = insert(_table("metrics")).on_conflict_do_nothing()
+        latest = _table("latest_metrics")
+        replace = insert(latest)
+        new, age = replace.excluded, ("step", "timestamp", "value")
+        self._replace = replace.on_conflict_do_update(
+            index_elements=["key", "run_uuid"],
+            set_={name: new[name] for name in (*age, "is_nan")},
+            where=tuple_(*(new[name] for name in age)) > tuple_(*(latest.c[name] for name in age)),
+        )
+
+    @classmethod
+    def of(cls, tracking_uri: str) -> Self | None:
+        """The tables that a tracking URI names, None if it names a server."""
+        kind = tracking_uri.partition(":")[0].partition("+")[0]
+        return cls(tracking_uri) if kind in INSERT else None
+
+    def write(self, run_id: str, points: Sequence[Point]) -> None:
+        """Adds points to a run in one transaction.
+
+        Raises:
+            SQLAlchemyError: the database does not work; nothing was written.
+        """
+        if not points:
+            return
+        rows = [_row(run_id, point) for point in points]
+        latest: dict[str, dict[str, Any]] = {}
+        for row in rows:
+            other = latest.get(row["key"])
+            if other is None or _age(row) > _age(other):
+                latest[row["key"]] = row
+        with self._engine.begin() as connection:
+            connection.execute(self._insert, rows)
+            connection.execute(self._replace, [latest[name] for name in sorted(latest)])
+
+
+def _table(name: str) -> Any:
+    return table(
+        name,
+        column("run_uuid", String),
+        column("key", String),
+        column("value", Double),
+        column("timestamp", BigInteger),
+        column("step", BigInteger),
+        column("is_nan", Boolean),
+    )
+
+
+def _row(run_id: str, point: Point) -> dict[str, Any]:
+    name, value, at_ms, step = point
+    is_nan = value != value
+    return {
+        "run_uuid": run_id,
+        "key": name,
+        "value": 0.0 if is_nan else min(max(value, -LARGEST), LARGEST),
+        "timestamp": at_ms,
+        "step": step,
+        "is_nan": is_nan,
+    }
+
+
+def _age(row: dict[str, Any]) -> tuple[int, int, float]:
+    return row["step"], row["timestamp"], row["value"]
