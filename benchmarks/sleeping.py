@@ -62,7 +62,7 @@ class Dormitory(RayRunner):
 
         super().__init__(Datasets(study), study.resources, address)
         task = ray.remote(max_retries=0, num_returns=2)(nap)
-        self._task = task.options(num_cpus=study.resources.cpu)
+        self._tasks[False] = task.options(num_cpus=study.resources.cpu)
 
     def open(self, config: Mapping[str, Any]) -> None:
         """Waits until every slot has a process that has slept."""

@@ -19,6 +19,7 @@ from sweep.recording.provenance import provenance, run_tags
 from sweep.recording.recalled import recalled
 from sweep.recording.recording import Recording
 from sweep.recording.records import Confusion, Report, SweepEnded, SweepStarted
+from sweep.scheduling.devices import Devices, work
 from sweep.scheduling.folders import Folder, LocalFolder, folder, kept_as
 from sweep.scheduling.loop import Loop
 from sweep.scheduling.ports import Standing
@@ -206,6 +207,9 @@ class Session:
                 states=states,
                 parameters=self._datasets.parameters,
                 best=self._search.best,
+                devices=Devices(partial(work, study, self._datasets.parameters))
+                if study.resources.automatic
+                else None,
             )
             loop.run()
         return loop.trouble
@@ -222,7 +226,8 @@ class Session:
             metrics["best_value"] = best.value
             tags["sweep.best"] = str(best.number)
         if test is not None:
-            metrics |= {"test_accuracy": test["mean"], "test_accuracy_sd": test["sd"]}
+            name = f"test_{self._study.score}"
+            metrics |= {name: test["mean"], f"{name}_sd": test["sd"]}
         done = best is not None and not failure
         state = "stopped" if self._wishes.interrupts() else "complete" if done else "failed"
         outbox.add(SweepEnded(state, _now(), metrics, tags))

@@ -41,6 +41,7 @@ class Dataset:
         digest: a digest of the rows and of how they were split.
         example: a few raw rows (n, D).
         classes: the names of the classes, in the order of the probabilities.
+        targets: the names of the numbers to predict, where there are no classes.
     """
 
     trial: ClassVar[None] = None
@@ -49,6 +50,7 @@ class Dataset:
     example: Sequence[Sequence[float]]
     classes: Sequence[str]
     at_ms: int
+    targets: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -55,11 +55,14 @@ class RayRunner:
         import ray
 
         self._resources = resources
+        self._chooses = resources.automatic
         if resources.gpu and address is None:
             try:
                 datasets.maker.equipped()
             except DeviceError as error:
-                raise RayUnavailable(f"resources.gpu: {error}") from error
+                if not resources.automatic:
+                    raise RayUnavailable(f"resources.gpu: {error}") from error
+                self._chooses = False
         # The code travels with the job: the cluster's machines need not have it.
         modules = [_where(sys.modules[name]) for name in datasets.maker.modules]
         modules += [_where(sweep), _where(trainer)] if address is not None else []
@@ -84,9 +87,11 @@ class RayRunner:
         home = ray.get_runtime_context().get_node_id()
         task = ray.remote(max_retries=0, num_returns=2)(_training_with(datasets.maker, home))
         memory = int(resources.memory * placement.GIB) if resources.memory else None
-        self._task = task.options(
-            name="advance", num_cpus=resources.cpu, num_gpus=resources.gpu, memory=memory
-        )
+        options = {"name": "advance", "num_cpus": resources.cpu, "memory": memory}
+        self._tasks = {
+            False: task.options(**options),
+            True: task.options(**options, num_gpus=resources.cards or 1),
+        }
         # What an address names may be the cluster of this head, which can raise nodes.
         self._types, self._most = placement.raisable(Path.home()) if address else ([], 0)
         self._datasets = datasets
@@ -94,26 +99,36 @@ class RayRunner:
         self._states: dict[int, Any] = {}
         self._pending: dict[Any, tuple[int, Any]] = {}
         self._counted = -SLOTS_SECONDS
-        self._slots = 0
+        self._slots = self._cards = 0
         if self.slots() == 0:
             ray.shutdown()
             raise RayUnavailable(placement.refusal(self._types, resources))
 
     def slots(self) -> int:
         """How many links fit on the nodes that are alive or can be raised, counted now and then."""
+        self._count()
+        return self._slots
+
+    def cards(self) -> int:
+        """How many of them on a card of a node that is alive, if that is chosen trial by trial."""
+        self._count()
+        return self._cards
+
+    def _count(self) -> None:
         import ray
 
         now = time.monotonic()
-        if now - self._counted >= SLOTS_SECONDS:
-            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-            self._slots = placement.slots(nodes, self._types, self._most, self._resources)
-            self._counted = now
-        return self._slots
+        if now - self._counted < SLOTS_SECONDS:
+            return
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        self._slots = placement.slots(nodes, self._types, self._most, self._resources)
+        self._cards = placement.cards(nodes, self._resources) if self._chooses else 0
+        self._counted = now
 
     def submit(self, link: Link) -> None:
         """Submits the link's task; the state of the last link is passed by reference."""
         state = self._states.get(link.number)
-        outcome, state = self._task.remote(link, self._reference(link.config), state)
+        outcome, state = self._tasks[link.gpu].remote(link, self._reference(link.config), state)
         self._pending[outcome] = (link.number, state)
 
     def _reference(self, config: Mapping[str, Any]) -> Any:

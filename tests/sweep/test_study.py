@@ -41,7 +41,7 @@ def test_all_that_a_study_needs_is_a_name() -> None:
     assert (study.metric, study.maximize, study.epochs) == ("val_accuracy", True, 27)
     assert (study.search.trials, study.search.sampler.name, study.search.seed) == (60, "tpe", 0)
     assert study.search.pruner.name == "asha"
-    assert study.search.pruner.parameters == {"reduction": 3, "min_epochs": 1}
+    assert study.search.pruner.parameters == {"reduction": 3, "min_epochs": None}
     assert study.search.timeout is None
     assert (study.replicates, study.resources.cpu, study.resources.gpu) == (3, 1, 0)
     assert study.record.weights.name == "all"
