@@ -29,10 +29,13 @@ def look(study: Study, storage: Storage, folder: StudyFolder, datasets: Datasets
     """
     best = read(folder).best
     looks = storage.notes().get(TEST, [])
-    if best is None or any(each["trial"] == best.number for each in looks):
+    looked = best is not None and any(each["trial"] == best.number for each in looks)
+    if best is None or (looked and folder.winner.exists()):
         return
     plain = study.config(best.params)
-    arrays = _arrays(study, best, folder, datasets)
+    arrays = _arrays(study, best, folder, datasets)  # its file, too, is made where it is lost
+    if looked:
+        return
     scores = _test_scores(plain, arrays, datasets)
     entry = {
         "trial": best.number,

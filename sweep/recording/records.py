@@ -61,6 +61,7 @@ class TrialStarted:
         name: the name of the run.
         params: the flat configuration.
         config: the configuration as YAML text.
+        recalled: told again, because the outbox was lost: what MLflow has of its end stands.
     """
 
     trial: int
@@ -69,6 +70,7 @@ class TrialStarted:
     config: str
     at_ms: int
     tags: Mapping[str, str] = field(default_factory=dict)
+    recalled: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ class TrialEnded:
         error: the traceback of a failed trial.
         weights: the file of the weights, relative to the folder of the study. It may be deleted
             once it has been sent.
+        recalled: as for a start.
     """
 
     trial: int
@@ -119,6 +122,7 @@ class TrialEnded:
     error: str | None = None
     weights: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    recalled: bool = False
 
 
 @dataclass(frozen=True)

@@ -216,6 +216,9 @@ class Record:
     )
 
 
+STORAGE = r"(?!.*::)(?![^/]*://[^/]*:[^/]*@).+"
+"""A path, or one URL; a password in it would be kept with the study file."""
+
 TRAINER = r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*"
 """A module and a name in it, as `trainer` takes them."""
 
@@ -253,6 +256,11 @@ FIELDS: dict[str, Setting] = {
     "claims": Setting([], Items(Section(ClaimFields)), "what it expects"),
     "resources": Setting({}, Section(Resources), "what one trial takes"),
     "checkpoint": Setting({}, Section(Checkpoint), "when the state of a trial is saved"),
+    "storage": Setting(
+        None,
+        Optional(Text(STORAGE, "a path, or one URL (SCHEME://…) without a password")),
+        "where states are kept for when the head dies; by default in the workspace",
+    ),
     "record": Setting({}, Section(Record), "what is kept of a trial"),
 }
 """The fields of a study file."""

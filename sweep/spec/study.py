@@ -46,7 +46,8 @@ class Study:
 
     `template` holds `model`, `training` and `data.preprocess` with their distributions; the
     `preprocess` in `data` is that of the first configuration. `trainer` is `MODULE:CLASS` of the
-    user's own, None with nets of ours.
+    user's own, None with nets of ours;
+    `storage` the path or the URL where its states are kept, None in the workspace.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Study:
     replicates: int
     resources: Resources
     checkpoint: Checkpoint
+    storage: str | None
     record: Record
     values: Mapping[str, Any]
 
@@ -228,6 +230,7 @@ def check(values: Mapping[str, Any]) -> Study:
         replicates=tree["data"]["folds"] or tree["replicates"],
         resources=build(Resources, tree["resources"]),
         checkpoint=build(Checkpoint, tree["checkpoint"]),
+        storage=tree["storage"],
         record=build(Record, tree["record"]),
         values=dict(values),
     )
