@@ -74,11 +74,9 @@ class Datasets:
                 self._dataset = _stored(self._dataset)
         except (DataError, TableError) as error:
             raise ConfigError([Problem("data.source", str(error))]) from None
-        if study.data.classes is not None:
-            self._dataset = _chosen(self._dataset, study.data.classes)
         try:
             self.splits(study.first_config())
-        except DataError as error:
+        except (DataError, TableError) as error:
             raise ConfigError([_told(error)]) from None
         if problems := self._misfits():
             raise ConfigError(problems)
@@ -107,7 +105,7 @@ class Datasets:
         try:
             if asked:
                 self.splits(asked[max(asked)])
-        except DataError as error:
+        except (DataError, TableError) as error:
             return [_told(error)]
         return []
 
@@ -182,7 +180,7 @@ class Datasets:
         return replace(made, data=replace(made.data, sources=self.trainers.sources))
 
 
-def _told(error: DataError) -> Problem:
+def _told(error: DataError | TableError) -> Problem:
     """What keeps data from being split, at the field that it names or else at their source."""
     path, _, rule = str(error).partition(": ")
     if path.partition(".")[0] in PREPROCESSING:
