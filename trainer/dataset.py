@@ -7,6 +7,7 @@ import numpy as np
 
 from trainer.arrays import Array
 from trainer.convolution import Image
+from trainer.selection import ROWS
 
 
 class DataError(ValueError):
@@ -106,11 +107,12 @@ def _typed(place: str, x: Array, y: Array) -> tuple[Array, Array]:
     if y.dtype.kind not in "biuf":
         raise DataError(f"{place}: labels must be whole numbers, got {y.dtype}")
     with np.errstate(over="ignore", invalid="ignore"):
-        rows, labels = x.reshape(len(x), -1).astype(np.float32), y.astype(np.int64)
+        # rows that are float32 already are not copied: they may take half of the memory
+        rows, labels = x.reshape(len(x), -1).astype(np.float32, copy=False), y.astype(np.int64)
     if (labels != y).any():
         wrong = y[labels != y][0]
         raise DataError(f"{place}: labels must be whole numbers below 2^63, got {wrong}")
-    if not np.isfinite(rows).all():
+    if not all(np.isfinite(each).all() for each in np.array_split(rows, -(-len(rows) // ROWS))):
         raise DataError(f"{place}: features must be finite numbers, got NaN or infinity")
     return rows, labels
 
