@@ -25,7 +25,7 @@ from sweep.spec.study_file import compact
 from sweep.trainers import Trainers
 from trainer.data import Data, Splits, pictured, split
 from trainer.dataset import DataError, Dataset, only
-from trainer.preprocessing import blocks
+from trainer.preprocessing import PREPROCESSING, blocks
 from trainer.resizing import Size
 from trainer.rules import ConfigError, Problem, Technique, named
 from trainer.selection import on_disk
@@ -72,13 +72,18 @@ class Datasets:
         self.sources = {name: zoo.digest(each) for name, each in self.trainers.sources.items()}
         self._splits = lru_cache(maxsize=KEPT)(self._split)
         try:
-            self._dataset = load(study.data.source, allow_code)
-            if study.data.classes is not None:
-                self._dataset = _chosen(self._dataset, study.data.classes)
+            self._dataset = load(study.data.source, allow_code, numbers=study.data.regression)
+        except DataError as error:
+            raise ConfigError([Problem("data.source", str(error))]) from None
+        if study.data.classes is not None:
+            self._dataset = _chosen(self._dataset, study.data.classes)
+        try:
             if study.trainer is None and self._bytes > share(study.resources):
                 self._dataset = _stored(self._dataset)
             self.splits(study.first_config())
-        except (DataError, TableError) as error:
+        except DataError as error:
+            raise ConfigError([_told(error)]) from None
+        except TableError as error:
             raise ConfigError([Problem("data.source", str(error))]) from None
         if problems := self._misfits():
             raise ConfigError(problems)
@@ -92,7 +97,24 @@ class Datasets:
             image = pictured(self._dataset, preprocess, self._size)
             problems = self.trainers.problems(plain, replace(data, image=image))
             found |= {str(problem): problem for problem in problems}
-        return list(found.values())
+        return [*found.values(), *self._flat()]
+
+    def _flat(self) -> list[Problem]:
+        """Whether PCA is asked for more directions than those in which training rows vary.
+
+        Tried with the most that the search space can reach; what was fitted is kept.
+        """
+        asked = {}
+        for plain in self._study.corners():
+            name, given = named(plain["data"]["preprocess"])
+            if name == "pca":
+                asked[given["components"] or 0] = plain
+        try:
+            if asked:
+                self.splits(asked[max(asked)])
+        except DataError as error:
+            return [_told(error)]
+        return []
 
     @property
     def maker(self) -> Maker:
@@ -116,8 +138,13 @@ class Datasets:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes."""
+        """The names of the classes; none in a regression."""
         return self._dataset.classes
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The names of the numbers to predict; none in a classification."""
+        return self._dataset.targets
 
     @cached_property
     def digest(self) -> str:
@@ -158,6 +185,16 @@ class Datasets:
             size=self._size,
         )
         return replace(made, data=replace(made.data, sources=self.trainers.sources))
+
+
+def _told(error: DataError) -> Problem:
+    """What keeps data from being split, at the field that it names or else at their source."""
+    path, _, rule = str(error).partition(": ")
+    if path.partition(".")[0] in PREPROCESSING:
+        return Problem(f"data.preprocess.{path}", rule)
+    if path.startswith("data."):
+        return Problem(path, rule)
+    return Problem("data.source", str(error))
 
 
 def share(resources: Resources) -> int:

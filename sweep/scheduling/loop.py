@@ -85,6 +85,8 @@ class Loop:
                     self._end(self._active[number], Event.STOP, "stopped by the user")
             self._end_overdue()
         self.watch(self._standing())
+        if self.states is not None and not self.search.wanted:
+            self.states.clear()  # with what a driver that died has left
 
     def _goes_on(self) -> bool:
         """Whether new trials may start."""
@@ -185,8 +187,8 @@ class Loop:
         trial.unsaved += seconds
         if self.states is not None and trial.unsaved >= self.study.checkpoint.seconds:
             with suppress(StateLost):
-                self.states.save(trial.number, self.runner.state(trial.number))
-                trial.unsaved = 0.0
+                if self.states.save(trial.number, self.runner.state(trial.number)):
+                    trial.unsaved = 0.0
 
     def _end_overdue(self) -> None:
         limit = self.study.resources.timeout
@@ -203,6 +205,7 @@ class Loop:
         trial.submitted_at = self.clock()
         self._submitted[trial.number] = trial.submitted_at if since is None else since
         replicates = self.study.replicates_of(trial.number)
+        slots = max(1, self.runner.slots())
         self.runner.submit(
             Link(
                 trial.number,
@@ -214,6 +217,8 @@ class Loop:
                 gpu=self._on_card(trial, len(replicates)),
                 first=replicates.start,
                 seconds=self.study.checkpoint.seconds if self.states is not None else math.inf,
+                # Every trial has a first link; who has further ones is not known yet.
+                ahead=self.search.wanted // slots if trial.epoch == 0 else 0,
             )
         )
 
@@ -316,7 +321,8 @@ class Loop:
         self.records.ended(trial, fetch, error, best=best)
         if self.states is not None and fetch is not None and trial.until is not None:
             with suppress(StateLost):  # others may start from it
-                self.states.save(trial.number, fetch())
+                if not self.states.save(trial.number, fetch()):
+                    self.trouble = "the states from which trials start can't be saved (storage)"
         self.search.end(trial)
         self._exhausted = False
         self._forget(trial)

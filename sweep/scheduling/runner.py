@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from sweep.spec.fields import Resources
+from trainer import kernels
 from trainer.config import Config
 from trainer.data import Data
 from trainer.device import DeviceError, installed, opened
@@ -40,6 +41,9 @@ class Link:
 
     `threads` is how many BLAS may use, `gpu` whether it trains on a graphics card: parts of the
     link, because the bits depend on them.
+
+    `ahead` is how many links like it its worker may expect, this one included; 0 if that is not
+    known.
     """
 
     number: int
@@ -51,6 +55,7 @@ class Link:
     gpu: bool = False
     first: int = 0
     seconds: float = math.inf
+    ahead: int = 0
 
 
 @dataclass(frozen=True)
@@ -232,6 +237,7 @@ def advance(
     started = time.perf_counter()
     try:
         trainer = maker.trainer(link)
+        kernels.expect(link.ahead)
         replicates = range(link.first, link.first + link.replicates)
         with _pools().limit(limits=link.threads):
             progress = trainer.train(data, state, link.until, seed=link.seed, replicates=replicates)
