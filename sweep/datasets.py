@@ -81,8 +81,6 @@ class Datasets:
             self.splits(study.first_config())
         except (DataError, TableError) as error:
             raise ConfigError([_told(error)]) from None
-        except TableError as error:
-            raise ConfigError([Problem("data.source", str(error))]) from None
         if problems := self._misfits():
             raise ConfigError(problems)
 
