@@ -14,6 +14,7 @@ BENCHMARKS = {
     "chaos": "what real sweeps lose when their parts are killed (exits 1 if anything)",
     "frozen": "training above frozen layers, their outputs made once or for each mini-batch",
     "gpu": "the trainer on a GPU against PyTorch on the same card",
+    "memory": "what further workers cost of a machine's memory, data on disk and in memory",
     "record": "what sending trials to MLflow and drawing their pictures costs",
     "scale": "throughput against ideal with 1 to 16 slots, and with 200 simulated nodes",
     "sparse": "the sparse study's nets: prediction with SciPy's CSR and with NumPy",

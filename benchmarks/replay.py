@@ -66,6 +66,10 @@ class Replay:
         """As many as there are from the start."""
         return self._slots
 
+    def cards(self) -> int:
+        """None."""
+        return 0
+
     def submit(self, link: Link) -> None:
         """Starts a link where a slot is free; else it waits for one."""
         self._queue.append(link)
@@ -176,10 +180,20 @@ class Finds(Silence):
 
 
 def replayed(
-    curves: Table, method: Method, slots: int, seed: int, *, goal: float, seconds: float
+    curves: Table,
+    method: Method,
+    slots: int,
+    seed: int,
+    *,
+    goal: float,
+    seconds: float,
+    trials: int = ENDLESS,
 ) -> list[Find]:
-    """The best trials of a sweep that ends with a loss of `goal` or less, or after `seconds`."""
-    search = {"trials": ENDLESS, "sampler": method.sampler, "pruner": method.pruner, "seed": seed}
+    """The best trials of a sweep.
+
+    It ends with a loss of `goal` or less, after `seconds`, or with so many trials.
+    """
+    search = {"trials": trials, "sampler": method.sampler, "pruner": method.pruner, "seed": seed}
     study = check(table.values() | {"search": search})
     asked = Search(study, cast("Storage", Unstored()))
     if method.told_complete:

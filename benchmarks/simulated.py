@@ -38,6 +38,10 @@ class Simulated:
         """The cluster's, from the start."""
         return self._slots
 
+    def cards(self) -> int:
+        """None."""
+        return 0
+
     def submit(self, link: Link) -> None:
         """Starts a link where there is a free slot; else it waits for one."""
         self._pass()

@@ -1,6 +1,7 @@
 """Many trials that only sleep: what the driver and Ray add where slots are many and cores few."""
 
 import math
+import resource
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -61,7 +62,7 @@ class Dormitory(RayRunner):
 
         super().__init__(Datasets(study), study.resources, address)
         task = ray.remote(max_retries=0, num_returns=2)(nap)
-        self._task = task.options(num_cpus=study.resources.cpu)
+        self._tasks[False] = task.options(num_cpus=study.resources.cpu)
 
     def open(self, config: Mapping[str, Any]) -> None:
         """Waits until every slot has a process that has slept."""
@@ -74,17 +75,25 @@ class Dormitory(RayRunner):
 
 
 def slept(count: int, slots: int = SLOTS) -> dict[str, float]:
-    """Seconds that the sweep takes after its start, and those that sleeping alone would take."""
+    """Seconds that the sweep takes after its start, and those that sleeping alone would take.
+
+    And seconds of processor that its driver takes, and the megabytes it ever had.
+    """
     chosen = study(count)
     storage = Storage(Path("trials.log"), chosen.name, directions=chosen.directions)
     search = Search(chosen, storage)
     with cluster(slots) as address, closing(Dormitory(chosen, address)) as runner:
         assert runner.slots() == slots
         runner.open(chosen.first_config())
-        began = time.monotonic()
+        began, worked = time.monotonic(), time.process_time()
         Loop(chosen, search, runner, NoPruner(), Silence(), unseen).run()
-        seconds = time.monotonic() - began
-    return {"seconds": seconds, "ideal": math.ceil(count / slots) * SECONDS}
+        seconds, processor = time.monotonic() - began, time.process_time() - worked
+    return {
+        "seconds": seconds,
+        "ideal": math.ceil(count / slots) * SECONDS,
+        "processor": processor,
+        "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
 
 
 def ray_tune(count: int) -> dict[str, Any]:

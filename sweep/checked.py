@@ -114,7 +114,7 @@ class Checked:
 
     def _try(self, state: State, data: Data, count: int) -> None:
         """Predicts a few rows: of the winner it would be too late to know that it can't."""
-        x = data.fold(0).x_val[:LOOKED_AT]
+        x = np.asarray(data.fold(0).x_val[:LOOKED_AT])
         found, shape = self.predict_proba(state, x), (count, len(x), data.classes)
         if found.shape != shape or found.dtype.kind not in "biuf":
             rule = f"numbers of shape {shape} (replicates, rows, classes)"

@@ -4,6 +4,7 @@ What its trials are trained by comes with them, since it must go with the data.
 """
 
 import hashlib
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
@@ -14,18 +15,29 @@ import numpy as np
 from sweep import zoo
 from sweep.nets import Nets
 from sweep.own import Own
+from sweep.scheduling.placement import GIB
 from sweep.scheduling.runner import Maker
+from sweep.spec.fields import Resources
 from sweep.spec.study import Study
 from sweep.spec.study_file import compact
 from sweep.trainers import Trainers
 from trainer.data import Data, Splits, pictured, split
 from trainer.dataset import DataError, Dataset, only
+from trainer.preprocessing import PREPROCESSING, blocks
 from trainer.resizing import Size
 from trainer.rules import ConfigError, Problem, Technique, named
+from trainer.selection import on_disk
 from trainer.sources import load
+from trainer.table import TableError
 
 KEPT = 8
 """How many ways of preprocessing are kept at a time."""
+
+STORE = 0.3
+"""The part of a machine's memory that Ray's object store takes, where data are that are not large.
+
+Ray's own default.
+"""
 
 
 class Datasets:
@@ -55,12 +67,19 @@ class Datasets:
         self.sources = {name: zoo.digest(each) for name, each in self.trainers.sources.items()}
         self._splits = lru_cache(maxsize=KEPT)(self._split)
         try:
-            self._dataset = load(study.data.source, allow_code)
+            self._dataset = load(study.data.source, allow_code, numbers=study.data.regression)
             if study.data.classes is not None:
                 self._dataset = _chosen(self._dataset, study.data.classes)
+            if study.trainer is None and self._bytes > share(study.resources):
+                self._dataset = _stored(self._dataset)
+        except (DataError, TableError) as error:
+            raise ConfigError([Problem("data.source", str(error))]) from None
+        if study.data.classes is not None:
+            self._dataset = _chosen(self._dataset, study.data.classes)
+        try:
             self.splits(study.first_config())
         except DataError as error:
-            raise ConfigError([Problem("data.source", str(error))]) from None
+            raise ConfigError([_told(error)]) from None
         if problems := self._misfits():
             raise ConfigError(problems)
 
@@ -73,12 +92,34 @@ class Datasets:
             image = pictured(self._dataset, preprocess, self._size)
             problems = self.trainers.problems(plain, replace(data, image=image))
             found |= {str(problem): problem for problem in problems}
-        return list(found.values())
+        return [*found.values(), *self._flat()]
+
+    def _flat(self) -> list[Problem]:
+        """Whether PCA is asked for more directions than those in which training rows vary.
+
+        Tried with the most that the search space can reach; what was fitted is kept.
+        """
+        asked = {}
+        for plain in self._study.corners():
+            name, given = named(plain["data"]["preprocess"])
+            if name == "pca":
+                asked[given["components"] or 0] = plain
+        try:
+            if asked:
+                self.splits(asked[max(asked)])
+        except DataError as error:
+            return [_told(error)]
+        return []
 
     @property
     def maker(self) -> Maker:
         """What makes the trainers of links."""
         return self.trainers.maker
+
+    @property
+    def _bytes(self) -> int:
+        """What the rows take in memory: each fold has all of them, preprocessed by itself."""
+        return 4 * int(np.prod(self._dataset.x.shape)) * (self._study.data.folds or 1)
 
     @property
     def _size(self) -> Size | None:
@@ -92,8 +133,13 @@ class Datasets:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes."""
+        """The names of the classes; none in a regression."""
         return self._dataset.classes
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The names of the numbers to predict; none in a classification."""
+        return self._dataset.targets
 
     @cached_property
     def digest(self) -> str:
@@ -103,7 +149,8 @@ class Datasets:
         tests = self._dataset.test or ()
         for array in (self._dataset.x, self._dataset.y, *tests):
             found.update(f"{array.dtype} {array.shape}".encode())
-            found.update(np.ascontiguousarray(array).data)
+            for block in blocks(array):
+                found.update(np.ascontiguousarray(block).data)
         split = (source.validation, source.test, source.folds, self._study.search.seed)
         found.update(repr(split).encode())
         return found.hexdigest()
@@ -133,6 +180,35 @@ class Datasets:
             size=self._size,
         )
         return replace(made, data=replace(made.data, sources=self.trainers.sources))
+
+
+def _told(error: DataError) -> Problem:
+    """What keeps data from being split, at the field that it names or else at their source."""
+    path, _, rule = str(error).partition(": ")
+    if path.partition(".")[0] in PREPROCESSING:
+        return Problem(f"data.preprocess.{path}", rule)
+    if path.startswith("data."):
+        return Problem(path, rule)
+    return Problem("data.source", str(error))
+
+
+def share(resources: Resources) -> int:
+    """The bytes of a machine's memory that are one worker's, for its data.
+
+    What the study sets aside; else its part, by cores, of what the object store has here.
+    """
+    if resources.memory is not None:
+        return int(resources.memory * GIB)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return int(STORE * memory * min(1.0, resources.cpu / (os.cpu_count() or 1)))
+
+
+def _stored(dataset: Dataset) -> Dataset:
+    """The data set with its rows on disk, where all workers of a machine map them."""
+    x, test = dataset.x, dataset.test
+    if test is not None:
+        test = on_disk(np.asarray(test[0])), test[1]
+    return replace(dataset, x=on_disk(np.asarray(x)), test=test)
 
 
 def _chosen(dataset: Dataset, classes: Sequence[Any]) -> Dataset:

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sweep import zoo
-from sweep.scheduling.runner import NETS
+from sweep.scheduling.runner import NetMaker
 from sweep.spec.study import Study
 from sweep.spec.study_file import compact
 from trainer.arrays import Array
 from trainer.config import Config
 from trainer.data import Data
 from trainer.network import Layout, network
-from trainer.prediction import predict_proba
+from trainer.prediction import predict
 from trainer.rules import Problem, Technique, build, named
 from trainer.state import State, weights
 from trainer.training import misfits
@@ -28,10 +28,11 @@ class Nets:
         ConfigError: such a model is absent or of no use.
     """
 
-    maker = NETS
     version = None
 
     def __init__(self, study: Study, tracking_uri: str) -> None:
+        judges = ("predict_seconds", "folded_predict_seconds")
+        self.maker = NetMaker(timed=any(name in judges for name in study.judges))
         self._models = {name: zoo.load(name, tracking_uri) for name in study.starts()}
         self.sources = {name: each.weights for name, each in self._models.items()}
 
@@ -57,7 +58,7 @@ class Nets:
         net = network(
             plain.model,
             inputs=data.folds[0].x_train.shape[1],
-            classes=data.classes,
+            classes=data.outputs,
             binary=plain.training.binary,
             image=data.image,
         )
@@ -67,14 +68,14 @@ class Nets:
         """The weights (R, …) by name."""
         return weights(build(Config, config), state)
 
-    def predict_proba(
+    def predict(
         self, config: Mapping[str, Any], learnt: Mapping[str, Array], rows: Sequence[Array]
     ) -> list[Array]:
-        """Class probabilities (n, K) of each replicate."""
+        """Class probabilities, or numbers, (n, K) of each replicate."""
         net = build(Config, config)
         if len(rows) == 1:
-            return list(predict_proba(net, learnt, rows[0]))
+            return list(predict(net, learnt, rows[0]))
         return [
-            predict_proba(net, {name: each[at : at + 1] for name, each in learnt.items()}, x)[0]
+            predict(net, {name: each[at : at + 1] for name, each in learnt.items()}, x)[0]
             for at, x in enumerate(rows)
         ]

@@ -50,7 +50,7 @@ class Own:
             raise _mistake(rule, study.trainer)
         self.version = _digest(module)
         travels = (module.partition(".")[0],)
-        self.maker = OwnMaker(study.trainer, found, _judges(study), self.version, travels)
+        self.maker = OwnMaker(study.trainer, found, study.judges, self.version, travels)
 
     def problems(self, config: Mapping[str, Any], data: Data) -> list[Problem]:
         """Whether the class takes the arguments of a configuration."""
@@ -67,7 +67,7 @@ class Own:
         """All of it."""
         return state
 
-    def predict_proba(
+    def predict(
         self, config: Mapping[str, Any], learnt: Mapping[str, Array], rows: Sequence[Array]
     ) -> list[Array]:
         """Class probabilities (n, K) of each replicate.
@@ -77,7 +77,7 @@ class Own:
         """
         try:
             trainer = self.maker.own(config)
-            found = [np.asarray(trainer.predict_proba(dict(learnt), x)) for x in rows]
+            found = [np.asarray(trainer.predict_proba(dict(learnt), np.asarray(x))) for x in rows]
         except (Exception, SystemExit) as error:
             raise _mistake(f"{self.maker.name}.predict_proba {failure(error)}") from error
         return list(found[0]) if len(rows) == 1 else [each[at] for at, each in enumerate(found)]
@@ -85,14 +85,6 @@ class Own:
 
 def _mistake(rule: str, *found: str) -> ConfigError:
     return ConfigError([Problem("trainer", rule, *found)])
-
-
-def _judges(study: Study) -> tuple[str, ...]:
-    """The metrics that every trial must have: of its objectives, constraints and claims."""
-    named = [each.name for each in study.objectives]
-    named += [each.metric for each in study.constraints]
-    named += [each.by for each in study.claims]
-    return tuple(dict.fromkeys(named))
 
 
 def _digest(module: str) -> str:

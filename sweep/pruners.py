@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from trainer.rules import Integer, Setting, Technique
+from trainer.rules import Integer, Optional, Setting, Technique
 
 
 @dataclass
@@ -196,11 +196,20 @@ _HALVING = {
     "reduction": Setting(3, Integer(2), "the best one in this many goes on"),
     "min_epochs": Setting(1, Integer(1), "the first rung"),
 }
+_LATE = Setting(None, Optional(Integer(1)), "the first rung; by default epochs / reduction")
+
+
+def _asha(given: Technique, _name: str, epochs: int) -> Asha:
+    """By default with one rung: what learns slowly and wins is behind at earlier ones.
+
+    `benchmarks/virtual.py` has the figures.
+    """
+    reduction = given["reduction"]
+    return Asha(reduction, given["min_epochs"] or -(-epochs // reduction))
+
 
 PRUNERS: dict[str, PrunerEntry] = {
-    "asha": PrunerEntry(
-        _HALVING, lambda given, _name, _epochs: Asha(given["reduction"], given["min_epochs"])
-    ),
+    "asha": PrunerEntry({**_HALVING, "min_epochs": _LATE}, _asha),
     "hyperband": PrunerEntry(
         _HALVING,
         lambda given, name, epochs: Hyperband(

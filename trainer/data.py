@@ -8,15 +8,21 @@ import numpy as np
 from trainer.arrays import Array
 from trainer.convolution import Image
 from trainer.dataset import DataError, Dataset
-from trainer.preprocessing import Fitted, aligned, fit, transform
+from trainer.preprocessing import Fitted, aligned, arranged, blocks, fit, transform
 from trainer.resizing import Size, resized, resizing
 from trainer.rules import Technique
+from trainer.selection import Features, Selection, all_of
 from trainer.streams import Purpose, generator
+from trainer.table import Table, stored
+from trainer.tasks import CLASSIFICATION, REGRESSION, Task
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Training and validation rows: x (N, D) float32, y (N,) int64."""
+    """Training and validation rows: x (N, D) float32, y (N,) int64, or numbers (N, K) float64.
+
+    Of a data set on disk x is a `Selection`, which nets of ours read as they read an array.
+    """
 
     x_train: Array
     y_train: Array
@@ -28,6 +34,8 @@ class Fold:
 class Data:
     """One fold that all replicates share, or one for each replicate; y counts 0 … classes-1.
 
+    With no classes y are numbers to predict.
+
     Attributes:
         image: the shape of the features, channel by channel, if they are the pixels of one.
         sources: the weights (R, …) of models that nets may start from, by the model's name.
@@ -38,9 +46,25 @@ class Data:
     image: Image | None = None
     sources: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
 
+    @property
+    def task(self) -> Task:
+        """What can be learnt of it."""
+        return CLASSIFICATION if self.classes else REGRESSION
+
+    @property
+    def outputs(self) -> int:
+        """K: the classes, or the numbers to predict."""
+        return self.classes or int(self.folds[0].y_train.shape[1])
+
     def fold(self, replicate: int) -> Fold:
         """The fold of a replicate."""
         return self.folds[0] if len(self.folds) == 1 else self.folds[replicate]
+
+    @property
+    def tables(self) -> set[Table]:
+        """What a machine must have on disk before it trains on them."""
+        parts: list[Features] = [x for each in self.folds for x in (each.x_train, each.x_val)]
+        return {part.table for part in parts if isinstance(part, Selection)}
 
 
 @dataclass(frozen=True)
@@ -49,7 +73,7 @@ class Splits:
 
     Attributes:
         data: training and validation rows, preprocessed.
-        raw_test: x (n, D) and y (n,) of the test rows, not yet preprocessed.
+        raw_test: x (n, D) and y (n,) or (n, K) of the test rows, not yet preprocessed.
         preprocessing: the arrays of `preprocessing.transform` for each fold.
     """
 
@@ -107,19 +131,28 @@ def split(
         if dataset.image is None:
             raise DataError("data.resize: must be left out, the features are no image")
         sizing = resizing(dataset.image, size)
-        dataset = replace(dataset, x=resized(sizing, dataset.x))
+        dataset = replace(dataset, x=_resized(sizing, dataset.x, dataset.image, size))
+    for part in (*parts, *trained):
+        _varied(dataset, part)
     fitted = aligned([fit(preprocess, dataset.x[train]) for train in trained])
     made = tuple(
         Fold(
-            transform(arrays, dataset.x[train]),
+            arranged(arrays, dataset.x[train]),
             dataset.y[train],
-            transform(arrays, dataset.x[part]),
+            arranged(arrays, dataset.x[part]),
             dataset.y[part],
         )
         for arrays, train, part in zip(fitted, trained, parts, strict=True)
     )
     data = Data(made, len(dataset.classes), pictured(dataset, preprocess, size))
     return Splits(data, tested, tuple(arrays | sizing for arrays in fitted))
+
+
+def _resized(sizing: Fitted, x: Features, image: Image, size: Size) -> Array:
+    if not isinstance(x, Selection):
+        return resized(sizing, x)
+    made = (resized(sizing, block) for block in blocks(x))
+    return all_of(stored(made, (len(x), image.channels * size.height * size.width)))
 
 
 def few(data: Data, per_class: int, *, seed: int, replicates: range) -> Data:
@@ -145,6 +178,13 @@ def pictured(dataset: Dataset, preprocess: Technique, size: Size | None = None) 
     if preprocess.name == "pca" or dataset.image is None:
         return None
     return Image(dataset.image.channels, *(size or dataset.image[1:]))
+
+
+def _varied(dataset: Dataset, rows: Array) -> None:
+    """Raises DataError if a number to predict is the same in all of these rows: it has no R²."""
+    if dataset.targets and (dataset.y[rows] == dataset.y[rows[0]]).all(axis=0).any():
+        rule = "targets must differ among the rows of each part"
+        raise DataError(f"{rule}, got one that is the same in {len(rows)} rows")
 
 
 def _share(rows: int, share: float, path: str) -> int:

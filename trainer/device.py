@@ -15,6 +15,7 @@ from trainer import elementwise
 from trainer.arrays import Array, address
 from trainer.fusion import Operation
 from trainer.gemm import WORKSPACE, Gemm
+from trainer.selection import Features, Selection
 
 KEPT = 64
 """Arrays of data that stay on the device, the latest: folds of a study or two."""
@@ -71,7 +72,7 @@ class Device:
         self.card = runtime.getDeviceProperties(runtime.getDevice())["name"].decode()
         self._gemm = Gemm(blas, self.stream.ptr, workspace)
         self._kernel = functools.cache(cupy.ElementwiseKernel)
-        self._data: dict[tuple[Any, ...], tuple[Array, Array]] = {}
+        self._data: dict[tuple[Any, ...], tuple[Features, Array]] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cupy, name)
@@ -85,17 +86,20 @@ class Device:
         found: Array = self._cupy.asnumpy(array)
         return found
 
-    def data(self, array: Array) -> Array:
+    def data(self, array: Features) -> Array:
         """The same numbers on the device, put there once for as long as they are in use."""
-        key = (address(array), array.shape, array.strides, array.dtype.str)
+        if isinstance(array, Selection):
+            key = array.identity
+        else:
+            key = (address(array), array.shape, array.strides, array.dtype.str)
         if key not in self._data:
             if len(self._data) == KEPT:
                 del self._data[next(iter(self._data))]
             # with the array itself, so that nothing else comes to lie at its address
-            self._data[key] = array, self._cupy.asarray(array)
+            self._data[key] = array, self._cupy.asarray(np.asarray(array))
         return self._data[key][1]
 
-    def stacked(self, arrays: Sequence[Array], dtype: Any) -> Array:
+    def stacked(self, arrays: Sequence[Features], dtype: Any) -> Array:
         """One array (1, …) when all are the same object, else (R, …), on the device."""
         same = all(each is arrays[0] for each in arrays)
         put = [self.data(each).astype(dtype, copy=False) for each in arrays[: 1 if same else None]]

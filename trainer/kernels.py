@@ -14,6 +14,7 @@ START_SECONDS = 0.7
 """What it takes to import Numba and to load a net's loops: measured on two cores of an AMD EPYC."""
 
 _forgone = 0.0
+_expected = 0
 
 HEADER = """from numba import njit
 from numpy import bool_, float32, float64, sqrt
@@ -28,10 +29,17 @@ def available() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
+def expect(trainings: int) -> None:
+    """Says how many trainings like the next one this process will see, as far as is known."""
+    global _expected
+    _expected = trainings
+
+
 def worth(seconds: float) -> bool:
     """Whether to use loops that save so many seconds of a training.
 
-    A process starts Numba once it has forgone what the start costs, which is never more than twice
+    A process starts Numba when the trainings that it expects will pay for the start. Without such
+    knowledge it does so once it has forgone what the start costs, which is never more than twice
     the cost of the better choice (the ski-rental problem, Karlin et al. 1988). The loops give the
     bits that NumPy gives, so nothing else depends on it.
     """
@@ -39,7 +47,7 @@ def worth(seconds: float) -> bool:
     if "numba" in sys.modules:
         return True
     _forgone += seconds
-    return _forgone >= START_SECONDS and available()
+    return max(_forgone, _expected * seconds) >= START_SECONDS and available()
 
 
 @functools.cache

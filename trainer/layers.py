@@ -12,6 +12,7 @@ from trainer.activations import ACTIVATIONS, pieces
 from trainer.arrays import Array, Memory
 from trainer.initialisers import INITIALISERS, Fan
 from trainer.rules import Technique
+from trainer.selection import Features
 from trainer.tape import Backward, Tape, Variable
 
 
@@ -47,7 +48,7 @@ class Layer:
     random: int = 0
 
 
-def applied(layers: Sequence[Layer], arrays: Mapping[str, Array], x: Array, rows: int) -> Array:
+def applied(layers: Sequence[Layer], arrays: Mapping[str, Array], x: Features, rows: int) -> Array:
     """What layers make of x (n, D) in prediction, `rows` rows at a time.
 
     Args:
@@ -64,7 +65,7 @@ def applied(layers: Sequence[Layer], arrays: Mapping[str, Array], x: Array, rows
     memory, parts = Memory(), []
     for start in range(0, len(x), rows):
         tape = Tape(memory, variables=variables, running=arrays, training=False)
-        given = np.asarray(x[None, start : start + rows], dtype)
+        given = np.asarray(x[start : start + rows], dtype)[None]
         for layer in layers:
             given, _ = layer.write(tape, given)
         tape.run()

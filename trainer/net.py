@@ -15,11 +15,12 @@ from trainer.training import train
 
 @dataclass(frozen=True)
 class Net:
-    """Trains a configuration of ours; `device` and `seconds` as in `training.train`."""
+    """Trains a configuration of ours; `device`, `seconds` and `timed` as in `training.train`."""
 
     config: Config
     device: Device | None = None
     seconds: float = math.inf
+    timed: bool = False
 
     def train(
         self, data: Data, state: State | None, until: int, *, seed: int, replicates: range
@@ -35,6 +36,7 @@ class Net:
             first=replicates.start,
             device=self.device,
             seconds=self.seconds,
+            timed=self.timed,
         )
 
     def predict_proba(self, state: State, x: Array) -> Array:

@@ -12,6 +12,8 @@ from trainer.arrays import Array
 from trainer.dataset import DataError
 from trainer.resizing import resized
 from trainer.rules import Integer, Optional, Real, Setting, Technique
+from trainer.selection import ROWS, Features, Selection, all_of
+from trainer.table import stored
 
 Fitted = dict[str, Array]
 """`shift` (D,) and either `scale` (D,) or `matrix` (D, K), in float64.
@@ -20,33 +22,44 @@ A row x becomes (x - shift)·scale, or the product of x - shift and the matrix; 
 it stays as it is. `lines` and `columns`, if there are any, resize it first, see `resizing`.
 """
 
-ROWS = 1024
-"""Rows in a block."""
-
 
 @dataclass(frozen=True)
 class Preprocessing:
     """One technique: `fit` gives its arrays from training rows (N, D) and the parameters."""
 
-    fit: Callable[[Technique, Array], Fitted]
+    fit: Callable[[Technique, Features], Fitted]
     parameters: Mapping[str, Setting] = field(default_factory=dict)
 
 
-def transform(fitted: Fitted, x: Array) -> Array:
+def arranged(fitted: Fitted, x: Features) -> Array:
+    """The same as `transform`; of rows on disk a selection, whose bits are the same.
+
+    Shift and scale wait until its rows are read. What a matrix makes of them, of which the bits
+    depend on the rows that it is applied to together, is a table of its own.
+    """
+    if not isinstance(x, Selection):
+        return transform(fitted, x)
+    if "matrix" in fitted:
+        made = (transform(fitted, block) for block in blocks(x))
+        return all_of(stored(made, (len(x), fitted["matrix"].shape[1])))
+    return x.scaled(fitted.get("shift"), fitted.get("scale"))
+
+
+def transform(fitted: Fitted, x: Features) -> Array:
     """The rows of x (N, D) in float32, (N, K) if a matrix changes their number of features."""
+    x = np.asarray(x)
     if "lines" in fitted:
         x = resized(fitted, x)
     if "shift" not in fitted:
         return np.asarray(x, dtype=np.float32)
     matrix = fitted.get("matrix")
     made = np.empty((len(x), x.shape[1] if matrix is None else matrix.shape[1]), np.float32)
-    blocks = zip(_blocks(made), _centred(x, fitted["shift"]), strict=True)
-    for target, block in blocks:
+    for target, block in zip(blocks(made), _centred(x, fitted["shift"]), strict=True):
         target[:] = block * fitted["scale"] if matrix is None else block @ matrix
     return made
 
 
-def fit(technique: Technique, x: Array) -> Fitted:
+def fit(technique: Technique, x: Features) -> Fitted:
     """The arrays that `transform` needs, from the training rows x (N, D).
 
     Raises:
@@ -66,11 +79,11 @@ def aligned(folds: Sequence[Fitted]) -> tuple[Fitted, ...]:
     return tuple(each | {"matrix": each["matrix"][:, :width]} for each in folds)
 
 
-def _none(_technique: Technique, _x: Array) -> Fitted:
+def _none(_technique: Technique, _x: Features) -> Fitted:
     return {}
 
 
-def _standardize(_technique: Technique, x: Array) -> Fitted:
+def _standardize(_technique: Technique, x: Features) -> Fitted:
     """To mean 0 and variance 1; a constant feature to 0."""
     mean = _mean(x)
     squares = np.zeros_like(mean)
@@ -79,13 +92,14 @@ def _standardize(_technique: Technique, x: Array) -> Fitted:
     return {"shift": mean, "scale": _inverse(np.sqrt(squares / len(x)))}
 
 
-def _minmax(_technique: Technique, x: Array) -> Fitted:
+def _minmax(_technique: Technique, x: Features) -> Fitted:
     """To [0, 1]; a constant feature to 0."""
-    low = x.min(axis=0).astype(np.float64)
-    return {"shift": low, "scale": _inverse(x.max(axis=0) - low)}
+    low = np.min([block.min(axis=0) for block in blocks(x)], axis=0).astype(np.float64)
+    high = np.max([block.max(axis=0) for block in blocks(x)], axis=0)
+    return {"shift": low, "scale": _inverse(high - low)}
 
 
-def _pca(technique: Technique, x: Array) -> Fitted:
+def _pca(technique: Technique, x: Features) -> Fitted:
     """PCA whitening: U(Λ + εI)^(-1/2), the strongest directions first, the null ones dropped."""
     mean, variances, directions = _principal(x)
     found, wanted = len(variances), technique["components"]
@@ -101,7 +115,7 @@ def _pca(technique: Technique, x: Array) -> Fitted:
     }
 
 
-def _zca(technique: Technique, x: Array) -> Fitted:
+def _zca(technique: Technique, x: Features) -> Fitted:
     """ZCA whitening: U(Λ + εI)^(-1/2)Uᵀ, the whitening that moves rows least.
 
     Bell and Sejnowski 1997. Null directions are left at 0.
@@ -111,7 +125,7 @@ def _zca(technique: Technique, x: Array) -> Fitted:
     return {"shift": mean, "matrix": scaled @ directions.T}
 
 
-def _principal(x: Array) -> tuple[Array, Array, Array]:
+def _principal(x: Features) -> tuple[Array, Array, Array]:
     """The mean (D,), and the variances Λ (K,) and directions U (D, K) of what is not null.
 
     Λ are eigenvalues of the unbiased covariance, the largest first. A direction is null where the
@@ -131,17 +145,21 @@ def _principal(x: Array) -> tuple[Array, Array, Array]:
     return mean, variances, directions * np.sign(directions[largest, np.arange(len(order))])
 
 
-def _mean(x: Array) -> Array:
+def _mean(x: Features) -> Array:
     """In float64, where float32 numbers add up exactly: a constant feature has no deviation."""
-    return np.asarray(x.mean(axis=0, dtype=np.float64))
+    total = np.zeros(x.shape[1])
+    for block in blocks(x):
+        total += block.sum(axis=0, dtype=np.float64)
+    return total / len(x)
 
 
-def _centred(x: Array, shift: Array) -> Iterator[Array]:
-    return (block - shift for block in _blocks(x))
+def _centred(x: Features, shift: Array) -> Iterator[Array]:
+    return (block - shift for block in blocks(x))
 
 
-def _blocks(x: Array) -> Iterator[Array]:
-    return (x[start : start + ROWS] for start in range(0, len(x), ROWS))
+def blocks(x: Features) -> Iterator[Array]:
+    """The rows of x (N, D), read some at a time; the bits of what is made of them depend on it."""
+    return (np.asarray(x[start : start + ROWS]) for start in range(0, len(x), ROWS))
 
 
 def _inverse(spread: Array) -> Array:

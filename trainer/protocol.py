@@ -22,7 +22,8 @@ class Progress:
         metrics: (R,) each: the trial's values if it ended here. Under early stopping those of each
             replicate's best epoch. Our nets give the four metrics, `parameters`, `epoch_seconds`,
             `predict_seconds` (the time to predict the validation rows once; with frozen layers,
-            from what those make of them) and `folded_predict_seconds` (with batch norm folded).
+            from what those make of them) and `folded_predict_seconds` (with batch norm folded;
+            the same unless `training.train` is asked to time both).
         diverged: the epoch at which a replicate's loss became NaN or infinite.
         finished: whether there is nothing left to train.
     """

@@ -108,8 +108,11 @@ def read(
 
 
 def _read_real(rule: Real, found: Any, path: str, problems: list[Problem]) -> Any:
+    if rule.word is not None and found == rule.word:
+        return found
     if not _is_number(found):
-        problems.append(Problem(path, "must be a number", found))
+        word = f" or {rule.word}" if rule.word is not None else ""
+        problems.append(Problem(path, f"must be a number{word}", found))
     elif not _is_finite(found):
         problems.append(Problem(path, "must be a finite number", found))
     elif not _inside(rule, found):

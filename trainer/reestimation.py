@@ -11,6 +11,7 @@ import numpy as np
 from trainer.arrays import Array, Memory
 from trainer.network import Network
 from trainer.prediction import at_once
+from trainer.selection import Features
 from trainer.tape import Tape, Variable
 
 
@@ -27,7 +28,7 @@ class Reestimation:
         x: the training rows (n, D) of each replicate, of the weights' type.
     """
 
-    def __init__(self, net: Network, weights: Mapping[str, Array], x: Sequence[Array]) -> None:
+    def __init__(self, net: Network, weights: Mapping[str, Array], x: Sequence[Features]) -> None:
         self._weights, self._x, self._size = weights, x, at_once(net)
         self._inputs, self._passes = {}, dict[tuple[str, int], tuple[Tape, Array]]()
         variables = {name: Variable(array, array) for name, array in weights.items()}
@@ -68,7 +69,7 @@ class Reestimation:
         for start, stop in self._blocks():
             tape, entering = self._passes[name, stop - start]
             for given, x in zip(self._inputs[stop - start], self._x, strict=True):
-                np.copyto(given, x[start:stop])
+                np.copyto(given, np.asarray(x[start:stop]))
             tape.run()
             yield entering
 

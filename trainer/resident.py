@@ -11,6 +11,7 @@ import numpy as np
 
 from trainer.arrays import Array, Memory
 from trainer.device import Device
+from trainer.selection import Features
 from trainer.tape import Tape
 
 GAMMA = 0x9E3779B97F4A7C15
@@ -36,7 +37,7 @@ class Resident:
     def __init__(
         self,
         device: Device,
-        x: Sequence[Array],
+        x: Sequence[Features],
         y: Sequence[Array],
         dtype: Any,
         *,
@@ -174,7 +175,7 @@ def add_up(
     tape.add(xp.add, totals[1], hit, out=totals[1])
 
 
-def _together(device: Device, arrays: Sequence[Array], dtype: Any) -> tuple[Array, list[int]]:
+def _together(device: Device, arrays: Sequence[Features], dtype: Any) -> tuple[Array, list[int]]:
     """The different ones among the arrays one after the other, and which of them each is."""
     different = list({id(each): each for each in arrays}.values())
     place = {id(each): at for at, each in enumerate(different)}

@@ -21,12 +21,16 @@ UNSAID: Any = ...
 
 @dataclass(frozen=True)
 class Real:
-    """A finite number between bounds; `open_low` and `open_high` leave out the bound itself."""
+    """A finite number between bounds; `open_low` and `open_high` leave out the bound itself.
+
+    `word`, if there is one, may stand in its place.
+    """
 
     low: float = -math.inf
     high: float = math.inf
     open_low: bool = False
     open_high: bool = False
+    word: str | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from trainer.device import Device
 from trainer.folding import fold
 from trainer.network import Network, above
 from trainer.prediction import Evaluation
+from trainer.selection import Stack
 
 PASSES = 3
 """How often a prediction is timed; the quickest counts, since whatever else runs only delays."""
@@ -30,7 +31,7 @@ def folded(
     config: Config,
     net: Network,
     weights: Mapping[str, Array],
-    x: Array,
+    x: Array | Stack,
     y: Array,
     image: Image | None,
     device: Device | None,
@@ -43,8 +44,8 @@ def folded(
         config: the net and its training.
         net: the net.
         weights: its parameters and running statistics (R, …) by name, where x is.
-        x: inputs (R or 1, n, D), of the weights' type.
-        y: labels (R or 1, n).
+        x: inputs (R or 1, n, D), of the weights' type, or on disk.
+        y: labels (R or 1, n), or numbers (R or 1, n, K).
         image: the shape of the features, if they are those of an image.
         device: where x and y are, if not in the host's memory.
     """
@@ -62,4 +63,4 @@ def folded(
         binary=config.training.binary,
         image=image,
     )
-    return Evaluation(other, arrays, x, y, device)
+    return Evaluation(other, arrays, x, y, device, config.training.task)

@@ -18,6 +18,7 @@ from trainer.layers import applied
 from trainer.network import Network, below, images, network
 from trainer.prediction import at_once
 from trainer.rules import Problem
+from trainer.selection import Features
 
 FROZEN = "frozen."
 """Before the names of frozen arrays in a state."""
@@ -81,7 +82,7 @@ def mapped(data: Data, config: Config, frozen: Mapping[str, Array]) -> Data:
     if data.image is not None and model.frozen < len(model.channels):
         image = list(images(model, data.image))[2 * model.frozen]
 
-    def through(x: Array) -> Array:
+    def through(x: Features) -> Array:
         return _through(net, frozen, x, image)
 
     folds = [
@@ -91,7 +92,7 @@ def mapped(data: Data, config: Config, frozen: Mapping[str, Array]) -> Data:
     return replace(data, folds=tuple(folds), image=image)
 
 
-def _through(net: Network, frozen: Mapping[str, Array], x: Array, image: Image | None) -> Array:
+def _through(net: Network, frozen: Mapping[str, Array], x: Features, image: Image | None) -> Array:
     """Rows (n, D) after the layers; those of an `image` channel by channel."""
     with np.errstate(all="ignore"):
         found = applied(net.layers, frozen, x, at_once(net))

@@ -24,6 +24,8 @@ EDGE = 0.1
 TRIED = 3
 """Complete trials that an option must have had before it is left out."""
 
+REPLICATES = "replicates"
+
 CURES: Mapping[str, tuple[str, Any]] = {
     "regularise": ("model.dropout", [0.0, 0.2, 0.5]),
     "does not fit": ("model.batch_norm", ["none", "before", "after"]),
@@ -62,7 +64,9 @@ def advise(results: Results) -> str:
     numbers = ", ".join(f"#{each.number}" for each in best[:10])
     more = f" and {len(best) - 10} more" if len(best) > 10 else ""
     reasons = [f"From the best {len(best)} of {len(ranked)} complete trials: {numbers}{more}."]
-    for change in _changes(results, ranked, best):
+    for change in [*_changes(results, ranked, best), _more(results)]:
+        if change.path == REPLICATES and len(reasons) > 1:
+            continue  # something else stands out
         try:
             changed = assign(values, change.path, change.value)
             check(changed)
@@ -71,7 +75,7 @@ def advise(results: Results) -> str:
         values = changed
         reasons.append(f"{change.path}: {change.why}")
     if len(reasons) == 1:
-        reasons.append("Nothing stands out: the same space again, with more replicates or epochs.")
+        reasons.append("Nothing stands out: the same study again.")
     if results.study.claims:
         reasons.append("The claims are left out: they belong to the space that was searched.")
     return "\n".join(map(_comment, reasons)) + "\n" + dump(_sized(values))
@@ -93,6 +97,11 @@ def _changes(
     yield from _cures(results, best)
 
 
+def _more(results: Results) -> Change:
+    count = 2 * results.study.replicates
+    return Change(REPLICATES, count, "nothing stands out, so the same space, with twice as many")
+
+
 def _given(values: Mapping[str, Any], path: str) -> Any:
     """What the study file has at a dotted path; None below a choice."""
     found: Any = values
@@ -111,7 +120,7 @@ def _fewer(
             each for label, each in zip(parameter.labels, given, strict=True) if label not in out
         ]
         why = f"none of the best has {' or '.join(map(shown, out))}, so left out"
-        yield Change(parameter.name, {"choose": kept}, why)
+        yield Change(parameter.name, {"choose": kept} if len(kept) > 1 else kept[0], why)
 
 
 def _moved(parameter: space.Range, best: list[float]) -> Iterator[Change]:

@@ -14,7 +14,7 @@ from plotly.subplots import make_subplots
 
 from sweep.answers import pareto
 from sweep.answers.comparisons import Group
-from sweep.answers.evidence import Axis, Evidence, Trial, elided
+from sweep.answers.evidence import Axis, Evidence, Trial, elided, short
 from sweep.answers.importance import importances
 from sweep.answers.interactions import interactions
 from sweep.answers.plots import (
@@ -38,8 +38,11 @@ def compared_groups(evidence: Evidence) -> Any:
         return None
     columns = min(3, len(found))
     rows = -(-len(found) // columns)
+    names = [axis.name for axis in evidence.axes]
+    fields = [", ".join(short(name, names) for name in each.claim.fields) for each in found]
     titles = [
-        "<br>".join([_text(each.claim.name), *map(_coloured, each.groups, SIDES)]) for each in found
+        "<br>".join([_text(each.claim.name), _text(field), *map(_coloured, each.groups, SIDES)])
+        for each, field in zip(found, fields, strict=True)
     ]
     figure = make_subplots(rows, columns, subplot_titles=titles, vertical_spacing=0.3 / rows)
     figure.update_annotations(font_size=11)
@@ -47,8 +50,7 @@ def compared_groups(evidence: Evidence) -> Any:
         place = {"row": index // columns + 1, "col": index % columns + 1}
         for group, shade in zip(each.groups, SIDES, strict=True):
             epochs = list(range(1, len(group.mean) + 1))
-            fields = _text(", ".join(each.claim.fields))
-            told = f"{fields} {_text(group.label)} ({group.trials} trials)"
+            told = f"{_text(fields[index])} {_text(group.label)} ({group.trials} trials)"
             spread = np.nan_to_num(group.sd)
             figure.add_scatter(
                 x=[*epochs, *reversed(epochs)],

@@ -50,6 +50,9 @@ class Code:
     text: str
 
 
+FIGURES = re.compile(r"[-+\d.e]+( … [-+\d.e]+)?")
+"""A number or an interval: never broken into lines."""
+
 Block = Heading | Words | Table | Picture | Code
 
 
@@ -66,10 +69,11 @@ def _html(block: Block) -> str:
             kind = ' class="answer"' if block.answer else ""
             return f"<p{kind}>{html.escape(block.text)}</p>"
         case Table():
-            kind = "words" if block.words else "number"
             head = "".join(f"<th>{html.escape(each)}</th>" for each in block.head)
             rows = (
-                "".join(f'<td class="{kind}">{html.escape(cell)}</td>' for cell in row)
+                "".join(
+                    f'<td class="{_kind(block, each)}">{html.escape(each)}</td>' for each in row
+                )
                 for row in block.body
             )
             lines = "".join(f"<tr>{row}</tr>" for row in rows)
@@ -79,6 +83,10 @@ def _html(block: Block) -> str:
             return f"<figure>{block.chart}<figcaption>{caption}</figcaption></figure>"
         case Code():
             return f"<pre>{html.escape(block.text)}</pre>"
+
+
+def _kind(table: Table, cell: str) -> str:
+    return "words" if table.words and not FIGURES.fullmatch(cell) else "number"
 
 
 def to_markdown(blocks: Iterable[Block], pictures: Collection[str]) -> str:

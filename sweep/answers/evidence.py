@@ -17,6 +17,7 @@ from sweep.answers.results import CONFUSION, Results, finite, read
 from sweep.answers.shifts import Shift, shifts
 from sweep.search.storage import Storage
 from sweep.spec import space
+from sweep.spec.claims import shown
 from sweep.workspace import StudyFolder
 
 MOST = 0.8
@@ -161,7 +162,7 @@ def elided(text: str, longest: int) -> str:
 
 
 def _label(value: Any) -> str:
-    return "null" if value is None else str(value)
+    return shown(value)
 
 
 def _sd(values: Sequence[float | None]) -> float | None:

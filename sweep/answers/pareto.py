@@ -8,6 +8,9 @@ from matplotlib.figure import Figure
 from sweep.answers.evidence import Evidence
 from sweep.answers.results import TrialResult
 
+WIDE = 10
+"""The largest value over the smallest from which on a scale is logarithmic."""
+
 FRONT, BEHIND = "#d95f02", "#9ecae1"
 
 
@@ -28,6 +31,8 @@ def painted(evidence: Evidence) -> Figure | None:
             at = (each.scores[place] or 0.0, each.scores[0] or 0.0)
             panel.annotate(f"#{each.number}", at, (4, 4), textcoords="offset points", fontsize=7)
         panel.set_xlabel(metrics[place])
+        if _wide([*front, *behind], place):
+            panel.set_xscale("log")
         panel.margins(x=0.08, y=0.08)
     panels[0].set_ylabel(metrics[0])
     panels[0].legend(fontsize=8)
@@ -58,7 +63,8 @@ def chart(evidence: Evidence) -> Any:
                 row=1,
                 col=place,
             )
-        figure.update_xaxes(title_text=metrics[place], col=place)
+        kind = "log" if _wide([*front, *behind], place) else "linear"
+        figure.update_xaxes(title_text=metrics[place], type=kind, col=place)
     figure.update_yaxes(title_text=metrics[0], col=1)
     margin = {"l": 70, "r": 20, "t": 40, "b": 60}
     return figure.update_layout(template="plotly_white", height=440, margin=margin)
@@ -82,6 +88,12 @@ def _points(trials: list[TrialResult], place: int) -> tuple[list[float], list[fl
     return [each.scores[place] or 0.0 for each in trials], [
         each.scores[0] or 0.0 for each in trials
     ]
+
+
+def _wide(trials: list[TrialResult], place: int) -> bool:
+    """Whether values lie so far apart that a scale must be logarithmic."""
+    values, _ = _points(trials, place)
+    return min(values) > 0 and max(values) > WIDE * min(values)
 
 
 def _told(trial: TrialResult, metrics: list[str]) -> str:

@@ -29,6 +29,7 @@ from sweep.answers.evidence import Evidence, evidence
 from sweep.answers.look import ADAPTIVE
 from sweep.answers.results import Results
 from sweep.answers.summary import spread
+from sweep.spec.claims import shown
 from sweep.workspace import StudyFolder
 
 SHOWN = 10
@@ -208,7 +209,7 @@ def _shifts(found: Evidence) -> Iterator[Block]:
     if not found.shifts:
         return
     yield Heading("Variance shift")
-    yield Table(*shifts.table(found.shifts))
+    yield Table(*shifts.table(found.shifts, {axis.name: axis.title for axis in found.axes}))
     yield Words(
         "The variance of what enters each batch norm in prediction over that in training, where "
         "units drop right before it, after the last epoch: measured / by the formula "
@@ -232,7 +233,7 @@ def _best(found: Evidence) -> Iterator[Block]:
             f"#{each.number}",
             spread(each.values),
             *(spread(each.metrics.get(metric, [])) for metric in metrics[1:]),
-            *(_value(each.params.get(name)) for name in names),
+            *(_value(each.params[name]) if name in each.params else "–" for name in names),
         ]
         for each in best
     ]
@@ -241,9 +242,7 @@ def _best(found: Evidence) -> Iterator[Block]:
 
 
 def _value(value: Any) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else shown(value)
 
 
 def _cost(results: Results) -> Iterator[Block]:

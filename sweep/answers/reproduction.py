@@ -68,7 +68,7 @@ def reproduce(
     if not trial.metrics or not trial.epoch:
         raise NotReproducible(f"trial {number} is {trial.state} and has no result")
     config = study.config(trial.params)
-    outcome, state = retrained(results, trial, datasets, gpu=study.resources.gpu > 0)
+    outcome, state = retrained(results, trial, datasets, gpu="gpu" in trial.environment)
     if isinstance(outcome, Raised):
         raise NotReproducible(f"trial {number} fails now:\n{outcome.error}")
     gone = [name for name in trial.metrics if name not in outcome.metrics]

@@ -46,7 +46,7 @@ def measured(config: Config, state: State, data: Data, seed: int) -> list[LayerS
         fold = data.fold(place)
         mine = {name: array[place : place + 1] for name, array in found.items()}
         stream = generator(seed=seed, purpose=Purpose.SENSITIVITY)
-        rows = fold.x_val[:ROWS], fold.y_val[:ROWS]
+        rows = np.asarray(fold.x_val[:ROWS]), fold.y_val[:ROWS]
         each.append(sensitivities(config, mine, *rows, generator=stream))
     return [
         LayerSensitivity(

@@ -4,7 +4,7 @@ Beside it stands what the formula gives for dropout right before a batch norm (`
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,13 +68,14 @@ def _mean(values: NDArray[np.float64]) -> float:
     return float(known.mean()) if known.size else float("nan")
 
 
-def table(found: Sequence[Shift]) -> tuple[list[str], list[list[str]]]:
-    """The head and the body of a table, a row a trial."""
+def table(found: Sequence[Shift], titles: Mapping[str, str]) -> tuple[list[str], list[list[str]]]:
+    """The head and the body of a table, a row a trial; fields have titles."""
     found = found[:SHOWN]
     fields = list(dict.fromkeys(name for each in found for name in each.trial.params))
     fields = [name for name in fields if len({_of(each, name) for each in found}) > 1]
     depth = max(len(each.measured) for each in found)
-    head = ["trial", *fields, *(f"batch norm {layer}" for layer in range(1, depth + 1))]
+    layers = (f"layer {layer}" for layer in range(1, depth + 1))
+    head = ["trial", *(titles[name] for name in fields), *layers]
     return head, [
         [f"#{each.trial.number}", *(_of(each, name) for name in fields), *_cells(each, depth)]
         for each in found

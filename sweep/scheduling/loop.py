@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 from sweep.pruners import Ladder, Pruner
+from sweep.scheduling.devices import Devices
 from sweep.scheduling.ports import Records, Search, Standing, States, Watch
 from sweep.scheduling.runner import Advanced, Link, Lost, Outcome, Raised, Runner, StateLost
 from sweep.search.trial import Event, State, Trial
@@ -35,7 +36,8 @@ class Loop:
     `interrupts` says how often the user asked to stop: after the first time no trial starts, after
     the second those that run are left for a later run. `stops` gives the numbers of trials that the
     user wants stopped, each once. `parameters` counts those of a configuration, so that a net which
-    is too large for the study's constraints is never trained. `trouble` says why the loop gave up.
+    is too large for the study's constraints is never trained. `devices` chooses between cards and
+    processors, where the study leaves that open. `trouble` says why the loop gave up.
 
     With `search.reproducible` trial n starts when trials 0 … n - lag have ended, and its pruning
     sees just these, so that neither depends on what was quicker.
@@ -52,6 +54,7 @@ class Loop:
     stops: Callable[[], Collection[int]] = tuple
     states: States | None = None
     parameters: Callable[[Mapping[str, Any]], int | None] | None = None
+    devices: Devices | None = None
     best: Trial | None = None
     lost: int = 0
     fresh: int = 0
@@ -82,6 +85,8 @@ class Loop:
                     self._end(self._active[number], Event.STOP, "stopped by the user")
             self._end_overdue()
         self.watch(self._standing())
+        if self.states is not None and not self.search.wanted:
+            self.states.clear()  # with what a driver that died has left
 
     def _goes_on(self) -> bool:
         """Whether new trials may start."""
@@ -182,8 +187,8 @@ class Loop:
         trial.unsaved += seconds
         if self.states is not None and trial.unsaved >= self.study.checkpoint.seconds:
             with suppress(StateLost):
-                self.states.save(trial.number, self.runner.state(trial.number))
-                trial.unsaved = 0.0
+                if self.states.save(trial.number, self.runner.state(trial.number)):
+                    trial.unsaved = 0.0
 
     def _end_overdue(self) -> None:
         limit = self.study.resources.timeout
@@ -200,6 +205,7 @@ class Loop:
         trial.submitted_at = self.clock()
         self._submitted[trial.number] = trial.submitted_at if since is None else since
         replicates = self.study.replicates_of(trial.number)
+        slots = max(1, self.runner.slots())
         self.runner.submit(
             Link(
                 trial.number,
@@ -208,10 +214,20 @@ class Loop:
                 self.study.search.seed,
                 len(replicates),
                 self.study.threads,
-                gpu=self.study.resources.gpu > 0,
+                gpu=self._on_card(trial, len(replicates)),
                 first=replicates.start,
                 seconds=self.study.checkpoint.seconds if self.states is not None else math.inf,
+                # Every trial has a first link; who has further ones is not known yet.
+                ahead=self.search.wanted // slots if trial.epoch == 0 else 0,
             )
+        )
+
+    def _on_card(self, trial: Trial, replicates: int) -> bool:
+        if self.devices is None:
+            return self.study.resources.cards > 0
+        slots, cards = self.runner.slots(), self.runner.cards()
+        return self.devices.card(
+            trial.number, trial.config, replicates, slots=slots, cards=cards, now=self.clock()
         )
 
     def _settle(self, outcome: Outcome) -> None:
@@ -222,6 +238,10 @@ class Loop:
         match outcome:
             case Advanced():
                 self._advance(trial, outcome, since)
+            case Raised(unequipped=True) if self.devices is not None:
+                self.devices.give_up()
+                trial.happens(Event.LOSE)
+                self._submit(trial)
             case Raised():
                 self._end(trial, Event.RAISE, f"exception: {outcome.cause}", outcome.error)
             case Lost():
@@ -241,6 +261,8 @@ class Loop:
     def _advance(self, trial: Trial, outcome: Advanced, since: float) -> None:
         rung = trial.next_rung()
         self.records.advanced(trial, outcome)
+        if self.devices is not None:
+            self.devices.took(trial.number, outcome.seconds, outcome.epoch - trial.epoch)
         trial.epoch = outcome.epoch
         trial.worker_seconds += outcome.seconds
         trial.spends(outcome.timings(self.clock() - trial.submitted_at))
@@ -299,7 +321,8 @@ class Loop:
         self.records.ended(trial, fetch, error, best=best)
         if self.states is not None and fetch is not None and trial.until is not None:
             with suppress(StateLost):  # others may start from it
-                self.states.save(trial.number, fetch())
+                if not self.states.save(trial.number, fetch()):
+                    self.trouble = "the states from which trials start can't be saved (storage)"
         self.search.end(trial)
         self._exhausted = False
         self._forget(trial)
@@ -317,6 +340,8 @@ class Loop:
     def _forget(self, trial: Trial) -> None:
         self.runner.forget(trial.number)
         self._submitted.pop(trial.number, None)
+        if self.devices is not None:
+            self.devices.left(trial.number)
         del self._active[trial.number]
 
     def _leave_all(self) -> None:

@@ -1,7 +1,7 @@
 """Where links fit: on the nodes that are there, and on those that the cluster can still raise."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,19 @@ class NodeType:
 
 def fitting(node: Mapping[str, float], resources: Resources) -> int:
     """How many links fit on one node. A node type that states no memory is taken to have enough."""
-    wanted = {"CPU": resources.cpu, "GPU": resources.gpu}
+    wanted = {"CPU": resources.cpu, "GPU": resources.cards}
     fits = [int(node.get(name, 0) / each + 1e-9) for name, each in wanted.items() if each]
     if resources.memory and "memory" in node:
         fits.append(int(node["memory"] / (resources.memory * GIB) + 1e-9))
     return min(fits)
+
+
+def cards(alive: Sequence[Mapping[str, float]], resources: Resources) -> int:
+    """How many links fit that have a card each, on the nodes that are there.
+
+    None is raised for them: a card is used where it is free.
+    """
+    return sum(fitting(node, replace(resources, gpu=1.0)) for node in alive)
 
 
 def slots(
@@ -78,7 +86,7 @@ def raisable(home: Path) -> tuple[list[NodeType], int]:
 
 def refusal(types: Sequence[NodeType], resources: Resources) -> str:
     """Why no machine will ever hold a link."""
-    wanted = f"cpu {resources.cpu:g} and gpu {resources.gpu:g}"
+    wanted = f"cpu {resources.cpu:g} and gpu {resources.cards:g}"
     if resources.memory:
         wanted += f" and {resources.memory:g} GiB of memory"
     kinds = ", ".join(each.name for each in types)

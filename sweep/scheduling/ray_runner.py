@@ -1,7 +1,8 @@
 """Links as Ray tasks, on this machine or on a cluster.
 
-The data are put into the object store once and read by every worker of a node without a copy; a
-state goes from link to link by reference and never passes through the driver.
+The data are put into the object store once and read by every worker of a node without a copy, or,
+if they are large, lie on each node's disk once and are mapped. A state goes from link to link by
+reference and never passes through the driver.
 """
 
 import os
@@ -26,6 +27,7 @@ from sweep.scheduling.runner import (
     StateLost,
     advance,
 )
+from sweep.scheduling.tables import bring
 from sweep.spec.fields import Resources
 from trainer.data import Data
 from trainer.device import DeviceError
@@ -53,11 +55,14 @@ class RayRunner:
         import ray
 
         self._resources = resources
+        self._chooses = resources.automatic
         if resources.gpu and address is None:
             try:
                 datasets.maker.equipped()
             except DeviceError as error:
-                raise RayUnavailable(f"resources.gpu: {error}") from error
+                if not resources.automatic:
+                    raise RayUnavailable(f"resources.gpu: {error}") from error
+                self._chooses = False
         # The code travels with the job: the cluster's machines need not have it.
         modules = [_where(sys.modules[name]) for name in datasets.maker.modules]
         modules += [_where(sweep), _where(trainer)] if address is not None else []
@@ -74,13 +79,19 @@ class RayRunner:
                 )
             else:
                 ray.init(address=address, log_to_driver=False, logging_level="error", **travels)
+        except KeyboardInterrupt:
+            ray.shutdown()
+            raise
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise RayUnavailable(f"Ray at {address or 'this machine'}: {error}") from error
-        task = ray.remote(max_retries=0, num_returns=2)(_training_with(datasets.maker))
+        home = ray.get_runtime_context().get_node_id()
+        task = ray.remote(max_retries=0, num_returns=2)(_training_with(datasets.maker, home))
         memory = int(resources.memory * placement.GIB) if resources.memory else None
-        self._task = task.options(
-            name="advance", num_cpus=resources.cpu, num_gpus=resources.gpu, memory=memory
-        )
+        options = {"name": "advance", "num_cpus": resources.cpu, "memory": memory}
+        self._tasks = {
+            False: task.options(**options),
+            True: task.options(**options, num_gpus=resources.cards or 1),
+        }
         # What an address names may be the cluster of this head, which can raise nodes.
         self._types, self._most = placement.raisable(Path.home()) if address else ([], 0)
         self._datasets = datasets
@@ -88,26 +99,36 @@ class RayRunner:
         self._states: dict[int, Any] = {}
         self._pending: dict[Any, tuple[int, Any]] = {}
         self._counted = -SLOTS_SECONDS
-        self._slots = 0
+        self._slots = self._cards = 0
         if self.slots() == 0:
             ray.shutdown()
             raise RayUnavailable(placement.refusal(self._types, resources))
 
     def slots(self) -> int:
         """How many links fit on the nodes that are alive or can be raised, counted now and then."""
+        self._count()
+        return self._slots
+
+    def cards(self) -> int:
+        """How many of them on a card of a node that is alive, if that is chosen trial by trial."""
+        self._count()
+        return self._cards
+
+    def _count(self) -> None:
         import ray
 
         now = time.monotonic()
-        if now - self._counted >= SLOTS_SECONDS:
-            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-            self._slots = placement.slots(nodes, self._types, self._most, self._resources)
-            self._counted = now
-        return self._slots
+        if now - self._counted < SLOTS_SECONDS:
+            return
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        self._slots = placement.slots(nodes, self._types, self._most, self._resources)
+        self._cards = placement.cards(nodes, self._resources) if self._chooses else 0
+        self._counted = now
 
     def submit(self, link: Link) -> None:
         """Submits the link's task; the state of the last link is passed by reference."""
         state = self._states.get(link.number)
-        outcome, state = self._task.remote(link, self._reference(link.config), state)
+        outcome, state = self._tasks[link.gpu].remote(link, self._reference(link.config), state)
         self._pending[outcome] = (link.number, state)
 
     def _reference(self, config: Mapping[str, Any]) -> Any:
@@ -206,10 +227,14 @@ def _cores() -> int:
 Task = Callable[[Link, Data, State | None], tuple[Advanced | Raised, State | None]]
 
 
-def _training_with(maker: Maker) -> Task:
-    """The function of all tasks. It goes to each worker once, and the maker with it."""
+def _training_with(maker: Maker, home: str) -> Task:
+    """The function of all tasks. It goes to each worker once, and the maker with it.
+
+    `home` is the node of the driver.
+    """
 
     def link(link: Link, data: Data, state: State | None) -> Any:
+        bring(data.tables, home)
         return advance(link, data, state, maker)
 
     return link

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from sweep.spec.fields import Resources
+from trainer import kernels
 from trainer.config import Config
 from trainer.data import Data
-from trainer.device import installed, opened
+from trainer.device import DeviceError, installed, opened
 from trainer.net import Net
 from trainer.protocol import Trainer
 from trainer.rules import build
@@ -40,6 +41,9 @@ class Link:
 
     `threads` is how many BLAS may use, `gpu` whether it trains on a graphics card: parts of the
     link, because the bits depend on them.
+
+    `ahead` is how many links like it its worker may expect, this one included; 0 if that is not
+    known.
     """
 
     number: int
@@ -51,6 +55,7 @@ class Link:
     gpu: bool = False
     first: int = 0
     seconds: float = math.inf
+    ahead: int = 0
 
 
 @dataclass(frozen=True)
@@ -100,10 +105,14 @@ class Advanced:
 
 @dataclass(frozen=True)
 class Raised:
-    """A link that ended in an exception, with its traceback."""
+    """A link that ended in an exception, with its traceback.
+
+    `unequipped` says that it was to train on a card which can't be used.
+    """
 
     number: int
     error: str
+    unequipped: bool = False
 
     @property
     def cause(self) -> str:
@@ -144,23 +153,28 @@ class Maker(Protocol):
         """What the bits of a link's numbers depend on, beside what `environment` says."""
 
 
-class _Nets:
-    """Makes nets of ours."""
+@dataclass(frozen=True)
+class NetMaker:
+    """Makes nets of ours, whose predictions are `timed` if trials are judged by that."""
 
+    timed: bool = False
     modules = ()
 
     def equipped(self) -> None:
+        """Looks for CuPy."""
         installed()
 
     def trainer(self, link: Link) -> Trainer:
+        """The net of a link's configuration."""
         device = opened() if link.gpu else None
-        return Net(build(Config, link.config), device, link.seconds)
+        return Net(build(Config, link.config), device, link.seconds, self.timed)
 
     def environment(self, link: Link) -> Mapping[str, Any]:
+        """The card, if it trains on one."""
         return {"gpu": opened().card} if link.gpu else {}
 
 
-NETS: Maker = _Nets()
+NETS: Maker = NetMaker()
 
 
 class Datasets(Protocol):
@@ -186,6 +200,9 @@ class Runner(Protocol):
 
     def slots(self) -> int:
         """How many links can be trained at the same time, now."""
+
+    def cards(self) -> int:
+        """How many of them on a card, where that is chosen trial by trial."""
 
     def submit(self, link: Link) -> None:
         """Starts a link from the state of the trial's last link; returns at once."""
@@ -220,11 +237,13 @@ def advance(
     started = time.perf_counter()
     try:
         trainer = maker.trainer(link)
+        kernels.expect(link.ahead)
         replicates = range(link.first, link.first + link.replicates)
         with _pools().limit(limits=link.threads):
             progress = trainer.train(data, state, link.until, seed=link.seed, replicates=replicates)
-    except Exception:
-        return Raised(link.number, traceback.format_exc()), state
+    except Exception as error:
+        unequipped = isinstance(error, DeviceError)
+        return Raised(link.number, traceback.format_exc(), unequipped), state
     outcome = Advanced(
         link.number,
         progress.epoch,
@@ -274,6 +293,10 @@ class LocalRunner:
     def slots(self) -> int:
         """One."""
         return 1
+
+    def cards(self) -> int:
+        """None: there is nothing to choose."""
+        return 0
 
     def submit(self, link: Link) -> None:
         """Puts the link at the end of the queue."""

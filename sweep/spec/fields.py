@@ -86,7 +86,12 @@ class DataSource:
     """Where the data come from and how they are split (`data`)."""
 
     source: str = setting(
-        "digits", Text(), "digits, or KIND:WHERE (npz, csv, parquet, idx, cifar10)"
+        "digits", Text(), "digits, diabetes, or KIND:WHERE (npz, csv, parquet, idx, cifar10)"
+    )
+    task: Any = setting(
+        "classification",
+        _names("classification", "regression"),
+        "whether y are classes to tell apart or numbers to predict",
     )
     classes: Any = setting(
         None, Optional(Items(Anything())), "the only classes whose rows are used; by default all"
@@ -110,6 +115,11 @@ class DataSource:
         Choice({name: entry.parameters for name, entry in PREPROCESSING.items()}),
         "fitted on the training rows only",
     )
+
+    @property
+    def regression(self) -> bool:
+        """Whether y are numbers to predict."""
+        return bool(self.task.name == "regression")
 
 
 @section
@@ -153,7 +163,9 @@ class Resources:
     """What one trial takes of a machine (`resources`)."""
 
     cpu: float = setting(1, Real(0.0001), "cores")
-    gpu: float = setting(0, Real(0), "graphics cards")
+    gpu: float | str = setting(
+        0, Real(0, word="auto"), "graphics cards, or auto: one where it pays and is free"
+    )
     memory: float | None = setting(
         None, Optional(Real(0, open_low=True)), "GiB that Ray sets aside; by default none"
     )
@@ -162,6 +174,16 @@ class Resources:
         Optional(Real(0, open_low=True)),
         "seconds that one link (from rung to rung) may take from its submission",
     )
+
+    @property
+    def automatic(self) -> bool:
+        """Whether it is measured which trials train on a card."""
+        return self.gpu == "auto"
+
+    @property
+    def cards(self) -> float:
+        """Cards that every trial takes."""
+        return 0.0 if self.automatic else float(self.gpu)
 
 
 @section
@@ -193,6 +215,9 @@ class Record:
         "whose models are logged: the winner's, those of the best, of all that completed, or none",
     )
 
+
+STORAGE = r"(?!.*::)(?![^/]*://[^/]*:[^/]*@).+"
+"""A path, or one URL; a password in it would be kept with the study file."""
 
 TRAINER = r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*"
 """A module and a name in it, as `trainer` takes them."""
@@ -231,6 +256,11 @@ FIELDS: dict[str, Setting] = {
     "claims": Setting([], Items(Section(ClaimFields)), "what it expects"),
     "resources": Setting({}, Section(Resources), "what one trial takes"),
     "checkpoint": Setting({}, Section(Checkpoint), "when the state of a trial is saved"),
+    "storage": Setting(
+        None,
+        Optional(Text(STORAGE, "a path, or one URL (SCHEME://…) without a password")),
+        "where states are kept for when the head dies; by default in the workspace",
+    ),
     "record": Setting({}, Section(Record), "what is kept of a trial"),
 }
 """The fields of a study file."""

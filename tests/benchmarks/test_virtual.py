@@ -133,7 +133,8 @@ def test_tpe_and_asha_get_there_sooner_and_more_slots_too(made: Table) -> None:
 
     alone = taken(Method("tpe"), 1)
     assert alone < taken(Method("random"), 1) / 2
-    assert taken(Method("tpe", "asha"), 1) < alone
+    # These curves never cross, so the first epoch tells who wins.
+    assert taken(Method("tpe", virtual.EARLY), 1) < alone
     assert taken(Method("tpe"), 8) < alone / 2
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import requests
 
@@ -66,6 +67,32 @@ def test_a_sweep_on_the_cluster_from_a_laptop(cluster: Head) -> None:
     assert len(json.loads(call(cluster, "show", "far", "--json"))["trials"]) == 6
 
     assert "no study 'near'" in call(cluster, "show", "near", code=2)
+
+
+def test_data_beside_the_study_file_travel_and_stay(cluster: Head, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(200) % 2
+    np.savez(tmp_path / "x.npz", x=rng.normal(size=(200, 3)) + y[:, None], y=y)
+    text = SMOKE.read_text().replace("source: digits", "source: npz:x.npz")
+    (tmp_path / "mine.yaml").write_text(text)
+    options = ("--set", "name=mine", "--set", "search.trials=2")
+    said = call(cluster, "submit", tmp_path / "mine.yaml", *options, "--json")
+    assert json.loads(said)["name"] == "mine"
+    call(cluster, "logs", "-f", "mine")
+    (tmp_path / "x.npz").unlink()
+    said = call(cluster, "resume", "mine", "--trials=+1", "--allow-code=none.such", "--json")
+    assert json.loads(said)["job"].startswith("sweep-mine-")
+    call(cluster, "logs", "-f", "mine")
+    shown = json.loads(call(cluster, "show", "mine", "--json"))
+    assert [each["state"] for each in shown["trials"]] == ["complete"] * 3
+    (data,) = (cluster.home / "results" / "mine" / "data").glob("*/x.npz")
+    stored = (cluster.home / "results" / "mine" / "study.yaml").read_text()
+    assert f"npz:{data}" in stored.replace("\n  ", " ")
+
+    told = call(cluster, "submit", tmp_path / "mine.yaml", code=2)
+    assert (
+        f"data.source: must be a file or a folder with files, is looked for at {tmp_path}" in told
+    )
 
 
 def test_stop_and_resume_from_a_laptop(cluster: Head) -> None:

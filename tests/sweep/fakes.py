@@ -2,13 +2,14 @@
 
 import heapq
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from sweep.pruners import Ladder, NoPruner, Pruner
+from sweep.scheduling.devices import Devices
 from sweep.scheduling.loop import Loop
 from sweep.scheduling.ports import Standing
 from sweep.scheduling.runner import Advanced, Link, Lost, Outcome
@@ -101,22 +102,30 @@ class FakeSearch:
 
 @dataclass
 class FakeRunner:
-    """Works on `size` links at a time in virtual time; further ones wait in a queue."""
+    """Works on `size` links at a time in virtual time; further ones wait in a queue.
+
+    `with_card` of them have a card, which those links take that ask for one, and no others.
+    """
 
     calls: list[Call]
     size: int
     respond: Respond
     seconds: Callable[[Link], float]
     now: float = 0.0
+    with_card: int = 0
     links: list[Link] = field(default_factory=list)
     most: int = 0
     adopted: dict[int, TrainerState] = field(default_factory=dict)
     busy_at_wait: list[int] = field(default_factory=list)
+    _order: Iterator[int] = field(default_factory=itertools.count)
     _queue: list[Link] = field(default_factory=list)
     _busy: list[tuple[float, int, Link]] = field(default_factory=list)
 
     def slots(self) -> int:
         return self.size
+
+    def cards(self) -> int:
+        return self.with_card
 
     def submit(self, link: Link) -> None:
         self.calls.append(("submit", link.number))
@@ -126,10 +135,18 @@ class FakeRunner:
         self.most = max(self.most, len(self._queue) + len(self._busy))
 
     def _work(self) -> None:
-        while self._queue and len(self._busy) < max(1, self.size):
-            link = self._queue.pop(0)
-            entry = (self.now + self.seconds(link), len(self.links), link)
+        for link in list(self._queue):
+            if not self._fits(link):
+                continue
+            self._queue.remove(link)
+            entry = (self.now + self.seconds(link), next(self._order), link)
             heapq.heappush(self._busy, entry)
+
+    def _fits(self, link: Link) -> bool:
+        if not self.with_card:
+            return len(self._busy) < max(1, self.size)
+        room = self.with_card if link.gpu else self.size - self.with_card
+        return sum(each.gpu == link.gpu for _, _, each in self._busy) < room
 
     def wait(self, seconds: float) -> list[Outcome]:
         self.calls.append(("wait", -1))
@@ -204,16 +221,21 @@ class FakeStates:
 
     epochs: dict[int, int]
     times: list[int] = field(default_factory=list)
+    broken: bool = False
 
-    def save(self, number: int, state: TrainerState) -> None:
+    def save(self, number: int, state: TrainerState) -> bool:
         self.epochs[number] = int(state["epoch"])
         self.times.append(number)
+        return not self.broken
 
     def load(self, number: int) -> TrainerState | None:
         return {"epoch": np.array(self.epochs[number])} if number in self.epochs else None
 
     def forget(self, number: int) -> None:
         self.epochs.pop(number, None)
+
+    def clear(self) -> None:
+        self.epochs.clear()
 
 
 class Sweep:
@@ -233,6 +255,7 @@ class Sweep:
         direction: str = "maximize",
         saved: dict[int, int] | None = None,
         study: dict[str, Any] | None = None,
+        devices: Devices | None = None,
         **search: Any,
     ) -> None:
         checked = check(
@@ -263,6 +286,7 @@ class Sweep:
             best=best,
             stops=lambda: self.stops.pop(int(self.runner.now), []),
             states=self.saved,
+            devices=devices,
         )
 
     def run(self) -> "Sweep":

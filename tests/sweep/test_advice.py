@@ -107,6 +107,24 @@ def test_a_design_is_run_whole_and_claims_stay_behind() -> None:
     assert values["search"]["trials"] == 6
 
 
+def test_an_option_that_is_left_alone_is_a_value() -> None:
+    model = {"activation": {"choose": ["relu", "tanh"]}, "hidden": [8]}
+    _, values = next_study(results([0.01] * 16, model=model))
+    assert values["model"]["activation"] == "relu"
+
+
+def test_where_nothing_stands_out_there_are_more_replicates() -> None:
+    rate = {"choose": [0.01, 0.02]}
+    made = results([0.01, 0.02], training={"learning_rate": rate}, replicates=3)
+    text, values = next_study(made)
+    assert values["replicates"] == 6
+    assert "replicates: nothing stands out" in text
+    folds = results([0.01, 0.02], training={"learning_rate": rate}, data={"folds": 3})
+    text, values = next_study(folds)
+    assert values.get("replicates") in (None, 3)  # each is a fold
+    assert "the same study again" in text
+
+
 def test_no_complete_trial_is_refused() -> None:
     made = results([0.01])
     with pytest.raises(ValueError, match="no trial of 'made' has completed"):

@@ -91,10 +91,11 @@ RATES = [round(0.01 * number, 2) for number in range(1, 12)]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_families_of_ten_claims_through_trials_with_as_many_looks_as_are_open() -> None:
-    """A thousand studies in which nothing differs: each goes on while a claim is open, as --decide.
+    """A thousand studies in which nothing differs, at 5, 10 and 20 replicates, as with --decide.
 
-    Ten options against the same eleventh, 5, 10 and 20 replicates, judged by `findings`.
+    Ten options against the same eleventh. `findings` judges look by look; the first verdict stands.
     """
     claims = [
         {
@@ -115,7 +116,7 @@ def test_families_of_ten_claims_through_trials_with_as_many_looks_as_are_open() 
     )
     cells = list(asked(study))
     random = np.random.default_rng(11)
-    wrong, covered = np.zeros(3, int), 0
+    wrong = covered = 0
     for _ in range(1000):
         drawn = random.standard_normal((len(RATES), 20))
         trials = []
@@ -123,10 +124,9 @@ def test_families_of_ten_claims_through_trials_with_as_many_looks_as_are_open() 
             own = drawn[RATES.index(float(params["training.learning_rate"]))]
             values = own[list(study.replicates_of(number))].tolist()
             trials.append(trial(number, params, values))
-        for look in range(3):
-            there = [each for each in trials if study.look_of(each.number) <= look]
-            found = findings(Results(study, "finished", there, [], None))
-            wrong[look] += any(each.verdict != "undecided" for each in found)
+        found = findings(Results(study, "finished", trials, [], None))
+        assert all(each.look == 3 or each.verdict != "undecided" for each in found)
+        wrong += any(each.verdict != "undecided" for each in found)
         covered += all((each.low or 0) <= 0 <= (each.high or 0) for each in found)
-    assert 0 < wrong[0] <= wrong[1] <= wrong[2] <= 50
-    assert 950 <= covered == 1000 - wrong[2]
+    assert 0 < wrong <= 50
+    assert covered == 1000 - wrong

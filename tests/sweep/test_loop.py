@@ -26,6 +26,15 @@ def test_a_trial_that_nothing_can_prune_is_one_link() -> None:
     assert link.config == {"training": {"epochs": EPOCHS}}
 
 
+def test_a_worker_knows_of_the_first_links_that_it_may_expect() -> None:
+    sweep = Sweep(trials=7, pruner=Asha(3, 3)).run()
+    ahead: dict[int, list[int]] = {link.until: [] for link in sweep.runner.links}
+    for link in sweep.runner.links:
+        ahead[link.until].append(link.ahead)
+    assert ahead[3] == [3, 3, 3, 3, 2, 2, 1]
+    assert set(ahead[EPOCHS]) == {0}
+
+
 def test_the_calls_about_a_trial_come_in_order() -> None:
     sweep = Sweep(trials=1, pruner=Asha(3, 1)).run()
     link = ["submit", "advanced", "report"]

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from sweep.answers.pareto import chart, painted
 from sweep.answers.results import Results, TrialResult
 from sweep.answers.summary import figure
 from sweep.datasets import Datasets
-from sweep.scheduling.runner import Link, Outcome
+from sweep.nets import Nets
+from sweep.scheduling.runner import Link, NetMaker, Outcome
 from sweep.search.sampler import Result
 from sweep.search.samplers import make
 from sweep.search.search import Search
@@ -181,6 +183,12 @@ def test_tpe_searches_the_whole_front() -> None:
     assert late[late > 0.58].min() < 0.68
 
 
+def test_predictions_are_timed_in_studies_that_are_judged_by_it() -> None:
+    for metric, timed in (("val_loss", False), ("folded_predict_seconds", True)):
+        study = check({"name": "a", "objective": {"metric": metric}})
+        assert Nets(study, "").maker == NetMaker(timed=timed)
+
+
 # The loop
 
 
@@ -310,6 +318,12 @@ def test_the_answer_of_several_objectives() -> None:
     assert np.asarray(others.get_offsets()).tolist() == [[60.0, 0.9], [11.0, 0.5]]
     assert np.asarray(front.get_xdata()).tolist() == [10.0, 50.0]
     assert [list(each.y) for each in chart(found).data] == [[0.9, 0.5], [0.75, 0.5]]
+    assert (drawn.axes[0].get_xscale(), chart(found).layout.xaxis.type) == ("linear", "linear")
+    wide = replace(results, trials=[*trials, result(4, [0.95, 100.1])])
+    far = Evidence(wide, (), (), 0, None)
+    drawn = painted(far)
+    assert drawn is not None
+    assert (drawn.axes[0].get_xscale(), chart(far).layout.xaxis.type) == ("log", "log")
     assert shown["best"] == [2, 0]
     assert shown["value"] == [[0.75, 50.0], [0.5, 10.0]]
     assert shown["metrics"] == ["val_accuracy", "parameters"]

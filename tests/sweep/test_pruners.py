@@ -142,6 +142,19 @@ def test_a_bracket_starts_later_than_the_one_before() -> None:
     assert seen == {0, 1, 2, 3}
 
 
+@pytest.mark.parametrize(
+    ("epochs", "reduction", "rungs"),
+    [(27, 3, (9,)), (28, 3, (10,)), (100, 4, (25,)), (3, 3, (1,)), (2, 3, (1,)), (1, 3, ())],
+)
+def test_asha_judges_once_by_default(epochs: int, reduction: int, rungs: tuple[int, ...]) -> None:
+    search = {"pruner": {"asha": {"reduction": reduction}}}
+    study = check({"name": "a", "training": {"epochs": epochs}, "search": search})
+    given = study.search.pruner
+    assert PRUNERS["asha"].make(given, study.name, study.epochs).rungs(0, epochs) == rungs
+    early = Technique("asha", {"reduction": reduction, "min_epochs": 1})
+    assert PRUNERS["asha"].make(early, study.name, epochs).rungs(0, 9)[0] == 1
+
+
 def test_a_first_rung_beyond_the_budget_prunes_nothing() -> None:
     given = Technique("hyperband", {"reduction": 3, "min_epochs": 100})
     pruner = PRUNERS["hyperband"].make(given, "s", 27)
@@ -210,7 +223,7 @@ def test_a_study_makes_its_pruner(name: str) -> None:
     study = check({"name": "a", "search": {"pruner": name}, "training": {"epochs": 27}})
     pruner = PRUNERS[name].make(study.search.pruner, study.name, study.epochs)
     expected = {
-        "asha": Asha(3, 1),
+        "asha": Asha(3, 9),
         "hyperband": Hyperband(3, 1, 27, "a"),
         "median": Median(3, 1, 5),
         "none": NoPruner(),

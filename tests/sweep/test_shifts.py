@@ -42,8 +42,8 @@ def test_the_last_epoch_of_those_that_drop_before_batch_norm(tmp_path: Path) -> 
     found = shifts(Results(study("before_bn"), "finished", trials, [], None), path)
     assert [each.trial.number for each in found] == [0, 1]
     assert (found[0].measured[0], found[0].formula) == (0.75, (0.75, 0.6))
-    assert table(found) == (
-        ["trial", "model.dropout", "batch norm 1", "batch norm 2"],
+    assert table(found, {"model.dropout": "dropout"}) == (
+        ["trial", "dropout", "layer 1", "layer 2"],
         [["#0", "0.2", "0.75 / 0.75", "– / 0.60"], ["#1", "0.5", "0.50 / 0.75", "– / 0.60"]],
     )
     assert shifts(Results(study("all"), "finished", trials, [], None), path) == ()

@@ -41,12 +41,21 @@ def test_all_that_a_study_needs_is_a_name() -> None:
     assert (study.metric, study.maximize, study.epochs) == ("val_accuracy", True, 27)
     assert (study.search.trials, study.search.sampler.name, study.search.seed) == (60, "tpe", 0)
     assert study.search.pruner.name == "asha"
-    assert study.search.pruner.parameters == {"reduction": 3, "min_epochs": 1}
+    assert study.search.pruner.parameters == {"reduction": 3, "min_epochs": None}
     assert study.search.timeout is None
     assert (study.replicates, study.resources.cpu, study.resources.gpu) == (3, 1, 0)
     assert study.record.weights.name == "all"
     assert study.target == 60
     assert study.parameters() == []
+
+
+def test_where_states_are_kept() -> None:
+    assert check({"name": "a"}).storage is None
+    for place in ("/mnt/states", "s3://bucket/states", "sftp://user@host/states"):
+        assert check({"name": "a", "storage": place}).storage == place
+    rule = r"storage: must be a path, or one URL (SCHEME://…) without a password, got "
+    for place in ("s3://key:secret@bucket", "simplecache::s3://bucket"):
+        assert mistakes({"name": "a", "storage": place}) == [f"{rule}'{place}'"]
 
 
 def test_the_default_study(digits: dict[str, Any]) -> None:

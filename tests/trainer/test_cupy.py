@@ -19,10 +19,11 @@ from trainer.gemm import Gemm, layout
 from trainer.optimisers import OPTIMISERS
 from trainer.protocol import Progress
 from trainer.resident import GAMMA, Resident
-from trainer.state import METRICS
 from trainer.streams import Purpose
-from trainer.timing import PASSES
+from trainer.tasks import CLASSIFICATION, metrics
 from trainer.training import train
+
+METRICS = metrics(CLASSIFICATION)
 
 TRAINING: list[dict[str, Any]] = [
     *({"optimizer": name} for name in OPTIMISERS),
@@ -123,13 +124,10 @@ class TestTraining:
 
 class TestGraph:
     def test_steps_are_launched_as_one(self, data: Data, stand_in: tuple[Device, Cupy]) -> None:
-        """Of 3 epochs with 8 steps and an evaluation each all but the first runs, plain.
-
-        At the end the evaluation is timed.
-        """
+        """Of 3 epochs with 8 steps and an evaluation each all but the first runs, plain."""
         device, noted = stand_in
         both(config(), data, device)
-        full, ragged, evaluation = 3 * 7 - 1, 3 - 1, 3 - 1 + PASSES
+        full, ragged, evaluation = 3 * 7 - 1, 3 - 1, 3 - 1
         assert noted.launches == full + ragged + evaluation
 
     def test_what_cannot_be_captured_runs_plainly(
@@ -143,7 +141,7 @@ class TestGraph:
     def test_the_host_waits_twice_an_epoch(
         self, data: Data, stand_in: tuple[Device, Cupy], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """For the scores of training and of validation; then for what is timed, and the arrays."""
+        """For the scores of training and of validation; and for the arrays at the end."""
         device, _ = stand_in
         waits, host = [], device.host
 
@@ -153,7 +151,7 @@ class TestGraph:
 
         monkeypatch.setattr(device, "host", waiting)
         train(config(optimizer="sgd"), data, None, 3, seed=0, replicates=2, device=device)
-        assert len(waits) == 2 * 3 + PASSES + 2
+        assert len(waits) == 2 * 3 + 2
 
     def test_data_are_put_there_once(
         self, data: Data, stand_in: tuple[Device, Cupy], monkeypatch: pytest.MonkeyPatch

@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 
 from tests.trainer.conftest import config
 from trainer.data import Data, split
-from trainer.dataset import checked
+from trainer.dataset import Content, labelled
 from trainer.diagnosis import diagnose, hopeless
 from trainer.rules import Technique
 from trainer.training import train
@@ -18,7 +18,12 @@ def digits() -> Data:
     x, y = load_digits(return_X_y=True)
     preprocess = Technique("standardize", {})
     made = split(
-        checked("digits", x, y), validation=0.2, test=0.2, folds=None, preprocess=preprocess, seed=0
+        labelled(Content("digits", x, y)),
+        validation=0.2,
+        test=0.2,
+        folds=None,
+        preprocess=preprocess,
+        seed=0,
     )
     return made.data
 

@@ -83,10 +83,22 @@ def test_training_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_same(fast.history, plain.history)
 
 
+def test_numba_starts_at_once_where_it_will_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "numba", raising=False)
+    monkeypatch.setattr(kernels, "START_SECONDS", 1.0)
+    monkeypatch.setattr(kernels, "_forgone", 0.0)
+    monkeypatch.setattr(kernels, "_expected", 0)
+    kernels.expect(9)
+    assert not kernels.worth(0.1)
+    kernels.expect(10)
+    assert kernels.worth(0.1)
+
+
 def test_numba_starts_once_its_start_has_been_forgone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "numba", raising=False)
     monkeypatch.setattr(kernels, "START_SECONDS", 1.0)
     monkeypatch.setattr(kernels, "_forgone", 0.0)
+    monkeypatch.setattr(kernels, "_expected", 0)
     assert not kernels.worth(0.4)
     assert not kernels.worth(0.4)
     assert kernels.worth(0.4)

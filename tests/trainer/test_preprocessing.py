@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from trainer import checkpoint
 from trainer.data import split
 from trainer.dataset import DataError, Dataset
-from trainer.preprocessing import PREPROCESSING, ROWS, aligned, fit, transform
+from trainer.preprocessing import PREPROCESSING, aligned, fit, transform
 from trainer.reading import check
 from trainer.rules import Choice, ConfigError, Technique, section, setting
+from trainer.selection import ROWS
 from trainer.sources import load
 
 X = np.random.default_rng(0).normal(5, 3, (50, 4)).astype(np.float32)

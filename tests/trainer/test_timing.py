@@ -57,9 +57,19 @@ def test_the_quickest_pass_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not looked
 
 
-def test_a_trial_has_both(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_are_timed_at_the_end_if_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     counts = itertools.count(1)
     monkeypatch.setattr("trainer.training.quickest", lambda _evaluation: float(next(counts)))
-    found = train(config({"batch_norm": "after"}), DATA, None, 1, seed=0, replicates=2).metrics
-    seconds = np.array([found[f"{name}predict_seconds"] for name in ("", "folded_")])
-    np.testing.assert_array_equal(seconds, [[0.5, 0.5], [1.0, 1.0]])  # of two at once
+
+    def seconds(until: int, *, timed: bool) -> list[list[float]]:
+        cfg = config({"batch_norm": "after"}, epochs=2)
+        found = train(cfg, DATA, None, until, seed=0, replicates=2, timed=timed).metrics
+        return [found[f"{name}predict_seconds"].tolist() for name in ("", "folded_")]
+
+    for until, timed in ((1, True), (2, False)):
+        plain, folded_too = seconds(until, timed=timed)
+        assert plain == folded_too  # of the last validation
+    assert next(counts) == 1  # nothing was timed
+    assert seconds(2, timed=True) == [[1.0, 1.0], [1.5, 1.5]]  # of two at once

@@ -1,0 +1,141 @@
+"""`resources.gpu: auto` on Ray, whose cards are counted and not there: a trainer that sleeps."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from sweep.datasets import Datasets
+from sweep.pruners import NoPruner
+from sweep.scheduling.devices import Devices, work
+from sweep.scheduling.loop import Loop
+from sweep.scheduling.ray_runner import RayRunner, RayUnavailable
+from sweep.scheduling.runner import Advanced, Link
+from sweep.search.search import Search
+from sweep.search.storage import Storage
+from sweep.search.trial import State, Trial
+from sweep.spec.study import check
+
+TRIALS = 30
+
+MODULE = '''
+import os, time
+import numpy as np
+from trainer.protocol import Progress
+
+class Sleeper:
+    """Its accuracy is 1 where it has a card, and there it is quicker by far."""
+
+    def __init__(self, luck=0.5):
+        pass
+
+    def train(self, data, state, until, *, seed, replicates):
+        card = bool(os.environ.get("CUDA_VISIBLE_DEVICES"))
+        time.sleep(0.05 if card else 2.0)
+        values = np.full((1, len(replicates)), float(card))
+        return Progress({"card": values[0]}, until, {"val_accuracy": values},
+                        {"val_accuracy": values[-1]})
+
+    def predict_proba(self, state, x):
+        return np.full((len(state["card"]), len(x), 10), 0.1)
+'''
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Three cores, and one card as far as Ray knows."""
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 3, "num_gpus": 1})
+    try:
+        yield made.address
+    finally:
+        ray.shutdown()
+        made.shutdown()
+
+
+@pytest.fixture
+def datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Datasets:
+    (tmp_path / "dormouse.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    return Datasets(check(values("auto")), allow_code=["dormouse"])
+
+
+class Ended:
+    """Records that keep the values of trials."""
+
+    def __init__(self) -> None:
+        self.values: dict[int, float] = {}
+
+    def started(self, trial: Trial) -> None: ...
+
+    def advanced(self, trial: Trial, outcome: Advanced) -> None: ...
+
+    def ended(self, trial: Trial, state: Any, error: str | None, *, best: bool) -> None:
+        assert trial.state is State.COMPLETE, error
+        self.values[trial.number] = trial.value
+
+    def left(self, trial: Trial) -> None: ...
+
+
+def values(gpu: Any, **resources: Any) -> dict[str, Any]:
+    return {
+        "name": "a",
+        "trainer": "dormouse:Sleeper",
+        "model": {"luck": {"low": 0.0, "high": 1.0}},
+        "training": {"epochs": 1},
+        "search": {"sampler": "random", "pruner": "none", "trials": TRIALS},
+        "replicates": 1,
+        "resources": {"gpu": gpu, **resources},
+    }
+
+
+def test_trials_go_where_they_end_sooner(address: str, datasets: Datasets, tmp_path: Path) -> None:
+    study = check(values("auto"))
+    search = Search(study, Storage(tmp_path / "trials.log", "a", directions=study.directions))
+    devices = Devices(partial(work, study, datasets.parameters))
+    records = Ended()
+    with closing(RayRunner(datasets, study.resources, address)) as runner:
+        Loop(study, search, runner, NoPruner(), records, lambda _: None, devices=devices).run()
+    assert len(records.values) == TRIALS
+    on_card = [records.values[number] for number in range(TRIALS)]
+    assert {0, 1} <= set(on_card[:5])
+    assert sum(on_card[-10:]) >= 8
+
+
+def test_links_take_a_card_only_if_they_are_told(address: str, datasets: Datasets) -> None:
+    study = check(values("auto"))
+    with closing(RayRunner(datasets, study.resources, address)) as runner:
+        assert (runner.slots(), runner.cards()) == (3, 1)
+        for number, gpu in enumerate((True, False, True)):
+            runner.submit(Link(number, study.first_config(), 1, 0, 1, gpu=gpu))
+        outcomes: list[Any] = []
+        while len(outcomes) < 3:
+            outcomes += runner.wait(0.2)
+        found = {each.number: each.metrics["val_accuracy"][0] for each in outcomes}
+        assert found == {0: 1, 1: 0, 2: 1}
+
+
+@pytest.mark.parametrize(
+    ("resources", "told"),
+    [
+        ({"gpu": 2}, "no machine has cpu 1 and gpu 2"),
+        ({"gpu": 0, "memory": 1e6}, r"no machine has .* and 1e\+06 GiB of memory"),
+        ({"gpu": "auto", "cpu": 4}, "no machine has cpu 4 and gpu 0"),
+        ({"gpu": 0.5, "cpu": 0.5}, None),
+    ],
+)
+def test_what_no_machine_has_is_refused(
+    address: str, datasets: Datasets, resources: dict[str, Any], told: str | None
+) -> None:
+    study = check(values(**resources))
+    if told is None:
+        with closing(RayRunner(datasets, study.resources, address)) as runner:
+            assert (runner.slots(), runner.cards()) == (2, 0)
+    else:
+        with pytest.raises(RayUnavailable, match=told):
+            RayRunner(datasets, study.resources, address)

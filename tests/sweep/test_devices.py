@@ -1,0 +1,165 @@
+"""`resources.gpu: auto`: trials go where they are measured to end sooner, among fakes."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from sweep.scheduling.devices import TRIES, Devices, Work, work
+from sweep.scheduling.runner import Link, Outcome, Raised
+from sweep.search.trial import State
+from sweep.spec.study import check
+from tests.sweep.fakes import EPOCHS, Respond, Sweep, advanced
+from trainer.rules import ConfigError
+
+CPU_SECONDS = {0: 1.0, 1: 30.0}
+"""An epoch of a small and of a large net on a processor."""
+
+CARD_SECONDS = {0: 5.0, 1: 5.0}
+
+
+def sized(size: Callable[[int], int]) -> tuple[Devices, Callable[[Link], float]]:
+    """Devices that see each trial's size in turn, and how long its links take."""
+    seen = iter(range(10_000))
+
+    def asked(_config: Mapping[str, Any], _replicates: int) -> Work:
+        return Work(size(next(seen)), 1.0, EPOCHS)
+
+    def seconds(link: Link) -> float:
+        return EPOCHS * (CARD_SECONDS if link.gpu else CPU_SECONDS)[size(link.number)]
+
+    return Devices(asked), seconds
+
+
+def timed(seconds: Callable[[Link], float]) -> Respond:
+    def respond(link: Link) -> Outcome:
+        found = advanced(link)
+        return type(found)(**{**vars(found), "seconds": seconds(link)})
+
+    return respond
+
+
+def swept(size: Callable[[int], int], *, slots: int, cards: int, trials: int) -> Sweep:
+    devices, seconds = sized(size)
+    sweep = Sweep(
+        timed(seconds),
+        trials=trials,
+        slots=slots,
+        seconds=seconds,
+        devices=devices,
+        study={"resources": {"gpu": "auto"}},
+    )
+    sweep.runner.with_card = cards
+    return sweep
+
+
+def on_cards(sweep: Sweep) -> list[int]:
+    return sorted({link.number for link in sweep.runner.links if link.gpu})
+
+
+def test_large_nets_go_to_the_card_and_small_ones_do_not() -> None:
+    sweep = swept(lambda number: number % 2, slots=4, cards=2, trials=60).run()
+    assert sweep.states() == [State.COMPLETE] * 60
+    late = range(30, 60)
+    gone = set(on_cards(sweep))
+    large = [number in gone for number in late if number % 2]
+    small = [number in gone for number in late if not number % 2]
+    assert sum(large) > 0.8 * len(large)
+    assert sum(small) == 0
+
+
+def test_both_kinds_are_tried() -> None:
+    sweep = swept(lambda number: 0, slots=4, cards=2, trials=20).run()
+    assert 1 <= len(on_cards(sweep)) <= TRIES
+
+
+def test_a_net_that_the_card_trains_a_little_faster_does_not_wait_long_for_it() -> None:
+    devices, room = Devices(lambda config, replicates: Work(0, 1.0, 10)), {"slots": 3, "cards": 1}
+    for number in range(4):
+        card = devices.card(number, {}, 1, now=0.0, **room)
+        devices.took(number, 80.0 if card else 100.0, epochs=10)
+        devices.left(number)
+    assert devices.card(10, {}, 1, now=0.0, **room)
+    # the card is free again after 80 s: on a processor a trial ends sooner than by waiting
+    assert not devices.card(11, {}, 1, now=10.0, **room)
+    # after 10 s: 10 + 80 is less than 100
+    assert devices.card(12, {}, 1, now=70.0, **room)
+
+
+def test_without_a_card_nothing_waits() -> None:
+    sweep = swept(lambda number: 1, slots=2, cards=0, trials=6).run()
+    assert on_cards(sweep) == []
+    assert sweep.runner.now == pytest.approx(3 * EPOCHS * CPU_SECONDS[1])
+
+
+def test_a_card_that_comes_later_is_used() -> None:
+    sweep = swept(lambda number: 1, slots=2, cards=0, trials=40)
+    before = sweep.runner.wait
+
+    def wait(seconds: float) -> list[Outcome]:
+        if sweep.runner.now > 2000:
+            sweep.runner.size, sweep.runner.with_card = 3, 1
+        return before(seconds)
+
+    sweep.runner.wait = wait  # type: ignore[method-assign]
+    sweep.run()
+    assert len(on_cards(sweep)) > 10
+    assert min(on_cards(sweep)) > 2
+
+
+def test_all_links_of_a_trial_stay_where_the_first_was_unless_the_cards_go() -> None:
+    devices = Devices(lambda config, replicates: Work(0, 1.0, 10))
+    room: dict[str, Any] = {"slots": 4, "now": 0.0}
+    found = {number: devices.card(number, {}, 1, cards=2, **room) for number in range(4)}
+    assert set(found.values()) == {False, True}
+    for number, card in found.items():
+        devices.took(number, 1000.0 if card else 1.0, 1)
+    assert {n: devices.card(n, {}, 1, cards=2, **room) for n in range(4)} == found
+    assert not any(devices.card(number, {}, 1, cards=0, **room) for number in range(4))
+
+
+def test_where_cards_can_t_be_used_trials_go_on_without_them() -> None:
+    def respond(link: Link) -> Outcome:
+        return Raised(link.number, "no CuPy", unequipped=True) if link.gpu else advanced(link)
+
+    devices, _ = sized(lambda number: 0)
+    sweep = Sweep(respond, slots=2, devices=devices, study={"resources": {"gpu": "auto"}})
+    sweep.runner.with_card = 1
+    assert sweep.run().states() == [State.COMPLETE] * 6
+    assert 1 <= len(on_cards(sweep)) <= 2
+
+
+def test_what_a_card_can_t_train_never_goes_there() -> None:
+    norm = {"after": {"reestimate": {"choose": [True, False]}}}
+    study = check({"name": "a", "model": {"batch_norm": norm}, "resources": {"gpu": "auto"}})
+    devices = Devices(lambda config, replicates: work(study, lambda _: 100, config, replicates))
+    found = []
+    (name,) = (each.name for each in study.parameters())
+    for number, reestimated in enumerate([True] * 4 + [False] * 4):
+        config = study.config({name: reestimated})
+        found.append(devices.card(number, config, 1, slots=16, cards=8, now=0.0))
+    assert not any(found[:4])
+    assert any(found[4:])
+
+
+def test_the_size_of_a_net_is_the_work_of_its_steps() -> None:
+    study = check({"name": "a", "training": {"batch_size": {"choose": [16, 1024]}}})
+    small, large = (study.config({"training.batch_size": each}) for each in (16, 1024))
+
+    def found(config: Mapping[str, Any], parameters: int, replicates: int = 1) -> Work:
+        return work(study, lambda _: parameters, config, replicates)
+
+    assert found(small, 1000).size == found(small, 1100).size
+    assert found(small, 1000).size < found(large, 1000).size == found(small, 64_000).size
+    assert found(small, 1000).size < found(small, 1000, replicates=8).size
+    assert found(small, 1000).steps == 64 * found(large, 1000).steps
+
+
+def test_auto_is_no_function_of_the_file() -> None:
+    values = {"name": "a", "resources": {"gpu": "auto"}}
+    with pytest.raises(ConfigError, match=r"resources\.gpu: must be a number with search\.reprod"):
+        check(values | {"search": {"reproducible": True}})
+    with pytest.raises(ConfigError, match=r"resources\.gpu: must be a number or auto, got"):
+        check({"name": "a", "resources": {"gpu": "some"}})
+    resources = check(values).resources
+    assert (resources.automatic, resources.cards) == (True, 0)
