@@ -6,8 +6,10 @@ What its trials are trained by comes with them, since it must go with the data.
 import hashlib
 import os
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,6 +41,9 @@ STORE = 0.3
 Ray's own default.
 """
 
+CONTAINER = Path("/sys/fs/cgroup/memory.max")
+"""Where Linux says how much memory a container may take."""
+
 
 class Datasets:
     """The data of one study.
@@ -68,18 +73,18 @@ class Datasets:
         self._splits = lru_cache(maxsize=KEPT)(self._split)
         try:
             self._dataset = load(study.data.source, allow_code, numbers=study.data.regression)
-            if study.data.classes is not None:
-                self._dataset = _chosen(self._dataset, study.data.classes)
-            if study.trainer is None and self._bytes > share(study.resources):
-                self._dataset = _stored(self._dataset)
-        except (DataError, TableError) as error:
+        except DataError as error:
             raise ConfigError([Problem("data.source", str(error))]) from None
         if study.data.classes is not None:
             self._dataset = _chosen(self._dataset, study.data.classes)
         try:
+            if study.trainer is None and self._bytes > share(study.resources):
+                self._dataset = _stored(self._dataset)
             self.splits(study.first_config())
         except DataError as error:
             raise ConfigError([_told(error)]) from None
+        except TableError as error:
+            raise ConfigError([Problem("data.source", str(error))]) from None
         if problems := self._misfits():
             raise ConfigError(problems)
 
@@ -199,8 +204,15 @@ def share(resources: Resources) -> int:
     """
     if resources.memory is not None:
         return int(resources.memory * GIB)
+    return int(STORE * _memory() * min(1.0, resources.cpu / (os.cpu_count() or 1)))
+
+
+def _memory() -> int:
+    """The bytes of memory that this machine has, or that its container may take of it."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return int(STORE * memory * min(1.0, resources.cpu / (os.cpu_count() or 1)))
+    with suppress(OSError, ValueError):  # "max" says that there is no limit
+        memory = min(memory, int(CONTAINER.read_text()))
+    return memory
 
 
 def _stored(dataset: Dataset) -> Dataset:

@@ -7,6 +7,7 @@ import numpy as np
 
 from trainer.arrays import Array
 from trainer.convolution import Image
+from trainer.selection import ROWS
 
 
 class DataError(ValueError):
@@ -145,8 +146,9 @@ def _flat(place: str, x: Array) -> Array:
     if x.ndim < 2 or x.size == 0 or x.dtype.kind not in "biuf":
         raise DataError(f"{place}: x must be rows of numbers, got {x.dtype} {x.shape}")
     with np.errstate(over="ignore", invalid="ignore"):
-        rows = x.reshape(len(x), -1).astype(np.float32)
-    if not np.isfinite(rows).all():
+        # rows that are float32 already are not copied: they may take half of the memory
+        rows = x.reshape(len(x), -1).astype(np.float32, copy=False)
+    if not all(np.isfinite(each).all() for each in np.array_split(rows, -(-len(rows) // ROWS))):
         raise DataError(f"{place}: features must be finite numbers, got NaN or infinity")
     return rows
 

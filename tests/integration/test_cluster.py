@@ -6,12 +6,14 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 import requests
 
+from sweep.search.storage import Storage
 from tests.integration.conftest import ROOT, SMOKE, eventually
 from tests.integration.ray_head import Head, head
 
@@ -104,6 +106,30 @@ def test_stop_and_resume_from_a_laptop(cluster: Head) -> None:
     call(cluster, "stop", "long")
     call(cluster, "logs", "-f", "long", code=1)
     assert json.loads(call(cluster, "show", "long", "--json"))["state"] == "interrupted"
+
+
+def test_two_sweeps_share_the_cluster(cluster: Head) -> None:
+    """Of the trials that end while both are at work, each has at least a third."""
+    names = ("left", "right")
+    same = ["training.epochs=100", "search.trials=60", "record.weights=none", "record.models=none"]
+    for name in names:
+        assignments = (word for each in same for word in ("--set", each))
+        call(cluster, "submit", SMOKE, "--set", f"name={name}", *assignments)
+    for name in names:
+        call(cluster, "logs", "-f", name)
+    journals = {name: cluster.home / "results" / name / "trials.log" for name in names}
+    trials = {name: Storage(file, name).trials() for name, file in journals.items()}
+    starts = {name: [_time(each.datetime_start) for each in trials[name]] for name in names}
+    ends = {name: [_time(each.datetime_complete) for each in trials[name]] for name in names}
+    first, last = max(min(starts[name]) for name in names), min(max(ends[name]) for name in names)
+    shares = [sum(first <= each <= last for each in ends[name]) for name in names]
+    assert sum(shares) >= 20, "they were hardly at work at the same time"
+    assert min(shares) >= sum(shares) / 3
+
+
+def _time(at: datetime | None) -> float:
+    assert at is not None
+    return at.timestamp()
 
 
 def test_nobody_gets_in_without_the_token(cluster: Head, tmp_path: Path) -> None:

@@ -262,13 +262,13 @@ def test_an_outbox_that_was_lost_is_made_up_for(place: Place) -> None:
         each
         for n in (0, 2)
         for each in (
-            TrialStarted(n, f"#{n}", params | {"n": n}, CONFIG, T0, recalled=True),
+            TrialStarted(n, f"#{n}", params | {"n": n}, CONFIG, T0 + 8, recalled=True),
             TrialEnded(n, "complete", EPOCHS, T0 + 9, value=0.5, values=[0.5], recalled=True),
         )
     ]
     place.outbox.renew(identity, recalled)
     place.outbox.add(SweepStarted("Which one?", "name: digits\n", T0 + 99))
-    place.begin(1)
+    place.outbox.add(TrialStarted(1, "#1", params | {"n": 1}, CONFIG, T0 + 99))  # after its run
     place.link(1, 1, EPOCHS)  # from the beginning: its state was lost, too
     place.end(1)
     place.send_all()
