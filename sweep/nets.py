@@ -32,7 +32,10 @@ class Nets:
 
     def __init__(self, study: Study, tracking_uri: str) -> None:
         judges = ("predict_seconds", "folded_predict_seconds")
-        self.maker = NetMaker(timed=any(name in judges for name in study.judges))
+        self.maker = NetMaker(
+            timed=any(name in judges for name in study.judges),
+            judged=study.search.pruner.name != "none",
+        )
         self._models = {name: zoo.load(name, tracking_uri) for name in study.starts()}
         self.sources = {name: each.weights for name, each in self._models.items()}
 

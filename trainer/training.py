@@ -11,6 +11,7 @@ from trainer.arrays import Array
 from trainer.config import Config, conflicts, elsewhere
 from trainer.data import Data, few
 from trainer.device import Device
+from trainer.diagnosis import hopeless
 from trainer.group import Group, Rows
 from trainer.health import Health, settled
 from trainer.losses import OF_NUMBERS
@@ -49,6 +50,7 @@ def train(
     device: Device | None = None,
     seconds: float = math.inf,
     timed: bool = False,
+    judged: bool = False,
 ) -> Progress:
     """Trains all replicates until so many epochs are completed, or all have stopped early.
 
@@ -66,6 +68,8 @@ def train(
             influence on the bits of what is reached by going on.
         timed: whether predictions are timed with care, as the net is and folded, when replicates
             have been trained to their end; else both metrics are the last validation's seconds.
+        judged: whether it returns when no training can help, which it looks for after epochs
+            1, 2, 4, 8, … if all replicates are trained together.
 
     Raises:
         ConfigError: the configuration is impossible.
@@ -91,7 +95,8 @@ def train(
     if (per_class := config.training.per_class) is not None:
         data = few(data, per_class, seed=seed, replicates=range(first, first + replicates))
     until = min(until, config.training.epochs)
-    run = _Run(config, net, data, state, until, (seed, first), device, seconds, timed=timed)
+    flags = {"timed": timed, "judged": judged}
+    run = _Run(config, net, data, state, until, (seed, first), device, seconds, **flags)
     # a loss that overflows is a result: `diverged`
     with np.errstate(all="ignore"), device.stream if device else nullcontext():
         return run()
@@ -145,9 +150,10 @@ class _Run:
         seconds: float,
         *,
         timed: bool,
+        judged: bool,
     ) -> None:
         self._config, self._net, self._data, self._device = config, net, data, device
-        self._seconds, self._timed = seconds, timed
+        self._seconds, self._timed, self._judged = seconds, timed, judged
         self._state, self._until = state, until
         self._seed, self._offset = streams
         self._replicates = len(state["parameters"])
@@ -157,6 +163,7 @@ class _Run:
         names = (*self._metrics, "learning_rate", "epoch_seconds", "validation_seconds")
         self._history = {name: np.full(shape, np.nan) for name in names}
         self._diverged: int | None = None
+        self._hopeless = False
         self._last = self._first
 
     def __call__(self) -> Progress:
@@ -181,7 +188,7 @@ class _Run:
             self._diverged is not None or all_stopped or epoch >= self._config.training.epochs
         )
         history = {name: values[:done] for name, values in self._history.items()}
-        return Progress(state, epoch, history, reached, self._diverged, finished)
+        return Progress(state, epoch, history, reached, self._diverged, finished, self._hopeless)
 
     def _stopped(self, replicate: int) -> bool:
         return "stopped" in self._state and bool(self._state["stopped"][replicate])
@@ -240,7 +247,11 @@ class _Run:
             if health is not None:
                 momentum = config.model.batch_norm.parameters.get("momentum", 0.0)
                 ratios = settled(momentum, epoch * group.steps) or config.model.reestimated
-                self._note(members, epoch, health.figures(ratios=ratios))
+                figures = health.figures(ratios=ratios)
+                self._note(members, epoch, figures)
+                looks = self._judged and everyone and epoch & (epoch - 1) == 0
+                if looks and hopeless({name: each.mean() for name, each in figures.items()}):
+                    self._hopeless, self._until = epoch < self._until, epoch
             if not (np.isfinite(loss).all() and np.isfinite(values[2]).all()):
                 self._diverged = self._until = epoch  # the others need not go further
             elif ended - started >= share:

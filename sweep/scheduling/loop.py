@@ -277,7 +277,8 @@ class Loop:
             epoch = outcome.diverged or trial.epoch
             self._end(trial, Event.DIVERGE, f"diverged at epoch {epoch}")
             return
-        if outcome.epoch < rung and not outcome.finished:  # nothing is decided between rungs
+        # nothing is decided between rungs, where a link ends that was long enough
+        if outcome.epoch < rung and not (outcome.finished or outcome.hopeless):
             trial.happens(Event.ADVANCE)
             self._save(trial, outcome.seconds)
             self._submit(trial, since)
