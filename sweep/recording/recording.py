@@ -30,7 +30,7 @@ class Recording:
     """A recorder process at work on the outbox of a study.
 
     It runs in a session of its own, so that a Ctrl-C at the terminal does not reach it, with one
-    thread and at the niceness of Ray's workers; what it says goes to `recorder.log` in the study's folder.
+    thread and as nice as Ray's workers; what it says goes to `recorder.log` in the study's folder.
 
     Args:
         outbox: the driver's own outbox of the study; it is only read.
