@@ -14,7 +14,7 @@ MINUTE = 60.0
 
 def run(quick: bool) -> tuple[list[Row], dict[str, Any]]:
     """Trials of a second on Ray's slots; trials of a minute on two hundred simulated nodes."""
-    rounds = 4 if quick else 40
+    rounds = 4 if quick else 30
     rows, facts = list[Row](), dict[str, Any]()
     for slots in (1, 4) if quick else SLOTS:
         took = _child("benchmarks.sleeping", "slept", rounds * slots, slots)

@@ -1,13 +1,13 @@
 """A cluster as one reaches it from a laptop: through Ray Jobs, on the head.
 
-A sweep's driver runs as a job on the head. This code and the study file travel with the job; the
-data do not: the head reads them. What a job is told is its command and its package, nothing else:
-the head's own environment has the token of the cluster and what MLflow asks for.
+A sweep's driver runs as a job on the head. This code and the study file travel with the job
+(`sweep.parcel`), and data whose path is relative; others the head reads. What a job is told is its
+command and its package, nothing else: the head's own environment has the token of the cluster and
+what MLflow asks for.
 """
 
 import asyncio
 import shlex
-import shutil
 import tempfile
 import time
 import uuid
@@ -17,11 +17,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-import sweep
-import trainer
+from sweep import parcel
 from sweep.spec.study import Study
 from trainer.rules import ConfigError, Problem
-from trainer.sources import SOURCES
 
 STUDY = "sweep.study"
 """The metadata of a job that names its study."""
@@ -66,22 +64,41 @@ class Cluster:
         except (AuthenticationError, ConnectionError, RuntimeError) as error:
             raise ClusterError(f"the cluster at {address}: {error}") from None
 
-    def submit(self, study: Study, workspace: str | None) -> str:
+    def submit(self, study: Study, source: str, workspace: str | None) -> str:
         """Starts the driver of a study on the head; the job's name.
 
+        Args:
+            study: with its paths as they are written.
+            source: its `data.source` with a path that is good here.
+            workspace: on the head.
+
         Raises:
-            ConfigError: its data are where the head can't read them.
+            ConfigError: the head could not read all that it names.
         """
-        travels(study)
-        return self._start(["run", "study.yaml"], workspace, study.name, study.text)
+        parcel.travels(study)
+        with tempfile.TemporaryDirectory() as folder:
+            # What travels is removed with its job, and a study needs its data longer.
+            kept = parcel.pack_study(Path(folder), study, source)
+            name = shlex.quote(study.name)
+            file = f'"$place"/{name}/submitted.yaml' if kept else parcel.STUDY
+            moved = (
+                f'mkdir -p "$place"/{name} && cp -R {parcel.DATA} "$place"/{name}/ '
+                f"&& cp {parcel.STUDY} {file} && "
+            )
+            command = f"{moved if kept else ''}python -m sweep run {file}"
+            return self._start(command, Path(folder), workspace, study.name)
 
     def resume(self, name: str, options: Sequence[str], workspace: str | None) -> str:
         """Goes on with a study of the head's workspace; the job's name."""
-        return self._start(["resume", name, *options], workspace, name)
+        command = f"python -m sweep {shlex.join(['resume', name, *options])}"
+        with tempfile.TemporaryDirectory() as folder:
+            return self._start(command, Path(folder), workspace, name)
 
     def ask(self, arguments: Sequence[str], workspace: str | None) -> Answer:
         """Runs a short command on the head, and waits for it."""
-        job = self._start(arguments, workspace)
+        command = f"python -m sweep {shlex.join(arguments)}"
+        with tempfile.TemporaryDirectory() as folder:
+            job = self._start(command, Path(folder), workspace)
         while not self._client.get_job_status(job).is_terminal():
             time.sleep(POLL_SECONDS)
         info = self._client.get_job_info(job)
@@ -121,59 +138,18 @@ class Cluster:
         return str(max(known, key=lambda each: each.start_time or 0).submission_id)
 
     def _start(
-        self,
-        arguments: Sequence[str],
-        workspace: str | None,
-        study: str | None = None,
-        text: str | None = None,
+        self, command: str, folder: Path, workspace: str | None, study: str | None = None
     ) -> str:
+        """Starts a job with a folder's files and this code; its command finds `$place` set."""
+        parcel.pack(folder)
         place = shlex.quote(workspace) if workspace else '"${SWEEP_WORKSPACE:-$HOME/results}"'
-        command = f"python -m sweep {shlex.join(arguments)} --workspace {place}"
-        identity = f"sweep-{study or arguments[0]}-{uuid.uuid4().hex[:8]}"
-        with tempfile.TemporaryDirectory() as folder:
-            _package(Path(folder), text)
-            started: str = self._client.submit_job(
-                entrypoint=f"echo '{OUTPUT}' && {command}",
-                submission_id=identity,
-                metadata={STUDY: study} if study else {},
-                runtime_env={"working_dir": folder},
-            )
+        started: str = self._client.submit_job(
+            entrypoint=f"echo '{OUTPUT}' && place={place} && {command} --workspace \"$place\"",
+            submission_id=f"sweep-{study or 'asked'}-{uuid.uuid4().hex[:8]}",
+            metadata={STUDY: study} if study else {},
+            runtime_env={"working_dir": str(folder)},
+        )
         return started
-
-
-def travels(study: Study) -> None:
-    """Checks that the head has all that a study names.
-
-    Raises:
-        ConfigError: its data are a file beside the user, or it names code of the user's.
-    """
-    if study.trainer is not None:
-        rule = (
-            "does not travel to a cluster's head: it is code of one's own; join with run --address"
-        )
-        raise ConfigError([Problem("trainer", rule, study.trainer)])
-    source = str(study.data.source)
-    kind, _, place = source.partition(":")
-    if kind not in SOURCES:
-        rule = "code of one's own does not travel to a cluster; write the arrays to an npz: file"
-    elif place and not place.startswith("/"):
-        rule = (
-            "is read on the cluster's head, so its path must be absolute there; copy the data "
-            "to it first, with ray rsync-up"
-        )
-    else:
-        return
-    raise ConfigError([Problem("data.source", rule, source)])
-
-
-def _package(folder: Path, text: str | None) -> None:
-    """Fills a folder with what travels: the code, and the study file."""
-    for package in (sweep, trainer):
-        source = Path(package.__path__[0])
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(source, folder / source.name, ignore=ignored)
-    if text is not None:
-        (folder / "study.yaml").write_text(text, encoding="utf-8")
 
 
 def _private(address: str) -> bool:

@@ -6,8 +6,10 @@ What its trials are trained by comes with them, since it must go with the data.
 import hashlib
 import os
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,7 @@ from sweep.spec.study_file import compact
 from sweep.trainers import Trainers
 from trainer.data import Data, Splits, pictured, split
 from trainer.dataset import DataError, Dataset, only
-from trainer.preprocessing import blocks
+from trainer.preprocessing import PREPROCESSING, blocks
 from trainer.resizing import Size
 from trainer.rules import ConfigError, Problem, Technique, named
 from trainer.selection import on_disk
@@ -38,6 +40,9 @@ STORE = 0.3
 
 Ray's own default.
 """
+
+CONTAINER = Path("/sys/fs/cgroup/memory.max")
+"""Where Linux says how much memory a container may take."""
 
 
 class Datasets:
@@ -67,14 +72,15 @@ class Datasets:
         self.sources = {name: zoo.digest(each) for name, each in self.trainers.sources.items()}
         self._splits = lru_cache(maxsize=KEPT)(self._split)
         try:
-            self._dataset = load(study.data.source, allow_code)
-            if study.data.classes is not None:
-                self._dataset = _chosen(self._dataset, study.data.classes)
+            self._dataset = load(study.data.source, allow_code, numbers=study.data.regression)
+        except DataError as error:
+            raise ConfigError([Problem("data.source", str(error))]) from None
+        try:
             if study.trainer is None and self._bytes > share(study.resources):
                 self._dataset = _stored(self._dataset)
             self.splits(study.first_config())
         except (DataError, TableError) as error:
-            raise ConfigError([Problem("data.source", str(error))]) from None
+            raise ConfigError([_told(error)]) from None
         if problems := self._misfits():
             raise ConfigError(problems)
 
@@ -87,7 +93,24 @@ class Datasets:
             image = pictured(self._dataset, preprocess, self._size)
             problems = self.trainers.problems(plain, replace(data, image=image))
             found |= {str(problem): problem for problem in problems}
-        return list(found.values())
+        return [*found.values(), *self._flat()]
+
+    def _flat(self) -> list[Problem]:
+        """Whether PCA is asked for more directions than those in which training rows vary.
+
+        Tried with the most that the search space can reach; what was fitted is kept.
+        """
+        asked = {}
+        for plain in self._study.corners():
+            name, given = named(plain["data"]["preprocess"])
+            if name == "pca":
+                asked[given["components"] or 0] = plain
+        try:
+            if asked:
+                self.splits(asked[max(asked)])
+        except (DataError, TableError) as error:
+            return [_told(error)]
+        return []
 
     @property
     def maker(self) -> Maker:
@@ -111,8 +134,13 @@ class Datasets:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes."""
+        """The names of the classes; none in a regression."""
         return self._dataset.classes
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The names of the numbers to predict; none in a classification."""
+        return self._dataset.targets
 
     @cached_property
     def digest(self) -> str:
@@ -155,6 +183,16 @@ class Datasets:
         return replace(made, data=replace(made.data, sources=self.trainers.sources))
 
 
+def _told(error: DataError | TableError) -> Problem:
+    """What keeps data from being split, at the field that it names or else at their source."""
+    path, _, rule = str(error).partition(": ")
+    if path.partition(".")[0] in PREPROCESSING:
+        return Problem(f"data.preprocess.{path}", rule)
+    if path.startswith("data."):
+        return Problem(path, rule)
+    return Problem("data.source", str(error))
+
+
 def share(resources: Resources) -> int:
     """The bytes of a machine's memory that are one worker's, for its data.
 
@@ -162,8 +200,15 @@ def share(resources: Resources) -> int:
     """
     if resources.memory is not None:
         return int(resources.memory * GIB)
+    return int(STORE * _memory() * min(1.0, resources.cpu / (os.cpu_count() or 1)))
+
+
+def _memory() -> int:
+    """The bytes of memory that this machine has, or that its container may take of it."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return int(STORE * memory * min(1.0, resources.cpu / (os.cpu_count() or 1)))
+    with suppress(OSError, ValueError):  # "max" says that there is no limit
+        memory = min(memory, int(CONTAINER.read_text()))
+    return memory
 
 
 def _stored(dataset: Dataset) -> Dataset:

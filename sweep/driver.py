@@ -19,10 +19,12 @@ from sweep.answers.intervals import SPENT
 from sweep.answers.results import Results, read
 from sweep.datasets import Datasets
 from sweep.recording.size import size, written
+from sweep.scheduling.folders import prove
 from sweep.scheduling.ray_runner import RayRunner, RayUnavailable
-from sweep.search.storage import discard, taken
+from sweep.search.storage import discard, study_file, taken
 from sweep.session import Ending, RunnerFactory, Session
 from sweep.spec.catalogue import STUDIES
+from sweep.spec.places import opened, placed
 from sweep.spec.study import Study, check
 from sweep.spec.study_file import assign, load, override
 from sweep.wishes import Wishes
@@ -59,7 +61,8 @@ def run(
     """Runs a study to its end, or goes on with it where it was interrupted.
 
     Args:
-        study: a study file, or the plain values of one.
+        study: a study file, or the plain values of one; paths in it are relative to its folder,
+            those in values and in assignments to the current one.
         assignments: `path=value` overrides, as `--set` takes them.
         name: overrides the study's name.
         trials: overrides `search.trials`.
@@ -75,8 +78,10 @@ def run(
         StudyInUse: another driver is running the study.
         RayUnavailable: no Ray, or none with the resources that the study asks for.
     """
-    values = dict(study) if isinstance(study, Mapping) else load(Path(study))
-    values = override(values, list(assignments))
+    if isinstance(study, Mapping):
+        values = placed(override(dict(study), list(assignments)), Path.cwd())
+    else:
+        values = opened(Path(study), assignments)
     options = {"name": name, "search.trials": trials, "search.timeout": timeout}
     for path, value in options.items():
         if value is not None:
@@ -84,6 +89,8 @@ def run(
     checked = check(values)
     place = workspace(folder)
     target = place.study(checked.name)
+    if not target.file.exists() and _stored(checked.name) == checked.text:
+        _restore(place, target, checked.text)
     if target.file.exists() and check(load(target.file)).text != checked.text:
         rule = (
             f"is the name of another study in {place.path}; choose another with --name, "
@@ -115,11 +122,15 @@ def resume(
         decide: doubles the replicates while claims are open, at no more than three looks in all.
         address, allow_code, folder, quiet, runner: as in `run`.
 
+    A study whose folder is lost goes on from what PostgreSQL (`$SWEEP_STORAGE`) has kept of it.
+
     Raises:
         UnknownStudy: there is none of that name.
         ConfigError, StudyInUse, RayUnavailable: as in `run`.
     """
     place = workspace(folder)
+    if name not in {each.name for each in place.studies()} and (text := _stored(name)) is not None:
+        _restore(place, place.study(name), text)
     target = place.existing(name)
     study = check(load(target.file))
     if trials is not None:
@@ -133,6 +144,19 @@ def resume(
         study = further
         finished = _held(study, place, target, datasets, (runner, address, quiet))
     return finished
+
+
+def _stored(name: str) -> str | None:
+    """The study file that the database of new studies has of that name, if there is one."""
+    url = database()
+    return study_file(url, name) if url else None
+
+
+def _restore(place: Workspace, target: StudyFolder, text: str) -> None:
+    """Makes the folder of a study anew."""
+    place.prepare(target)
+    target.create(text)
+    print(f"{target.path} was not there; made anew from $SWEEP_STORAGE", file=sys.stderr)
 
 
 def _another_look(study: Study) -> Study | None:
@@ -181,6 +205,8 @@ def _held(
     options: tuple[RunnerFactory, str | None, bool],
 ) -> Finished:
     """Runs a study while holding it, and reads its results when it has been let go."""
+    if study.storage is not None:
+        prove(study.storage)
     started = time.monotonic()
     wishes = Wishes(folder.wishes)
     with folder.held(), wishes.heard(), folder.written():

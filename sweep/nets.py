@@ -11,7 +11,7 @@ from trainer.arrays import Array
 from trainer.config import Config
 from trainer.data import Data
 from trainer.network import Layout, network
-from trainer.prediction import predict_proba
+from trainer.prediction import predict
 from trainer.rules import Problem, Technique, build, named
 from trainer.state import State, weights
 from trainer.training import misfits
@@ -32,7 +32,10 @@ class Nets:
 
     def __init__(self, study: Study, tracking_uri: str) -> None:
         judges = ("predict_seconds", "folded_predict_seconds")
-        self.maker = NetMaker(timed=any(name in judges for name in study.judges))
+        self.maker = NetMaker(
+            timed=any(name in judges for name in study.judges),
+            judged=study.search.pruner.name != "none",
+        )
         self._models = {name: zoo.load(name, tracking_uri) for name in study.starts()}
         self.sources = {name: each.weights for name, each in self._models.items()}
 
@@ -58,7 +61,7 @@ class Nets:
         net = network(
             plain.model,
             inputs=data.folds[0].x_train.shape[1],
-            classes=data.classes,
+            classes=data.outputs,
             binary=plain.training.binary,
             image=data.image,
         )
@@ -68,14 +71,14 @@ class Nets:
         """The weights (R, …) by name."""
         return weights(build(Config, config), state)
 
-    def predict_proba(
+    def predict(
         self, config: Mapping[str, Any], learnt: Mapping[str, Array], rows: Sequence[Array]
     ) -> list[Array]:
-        """Class probabilities (n, K) of each replicate."""
+        """Class probabilities, or numbers, (n, K) of each replicate."""
         net = build(Config, config)
         if len(rows) == 1:
-            return list(predict_proba(net, learnt, rows[0]))
+            return list(predict(net, learnt, rows[0]))
         return [
-            predict_proba(net, {name: each[at : at + 1] for name, each in learnt.items()}, x)[0]
+            predict(net, {name: each[at : at + 1] for name, each in learnt.items()}, x)[0]
             for at, x in enumerate(rows)
         ]

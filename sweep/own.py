@@ -67,7 +67,7 @@ class Own:
         """All of it."""
         return state
 
-    def predict_proba(
+    def predict(
         self, config: Mapping[str, Any], learnt: Mapping[str, Array], rows: Sequence[Array]
     ) -> list[Array]:
         """Class probabilities (n, K) of each replicate.

@@ -16,16 +16,18 @@ from sweep.queue import Queue
 from sweep.recording.logbook import Logbook
 from sweep.recording.outbox import Backlog, Outbox
 from sweep.recording.provenance import provenance, run_tags
+from sweep.recording.recalled import recalled
 from sweep.recording.recording import Recording
 from sweep.recording.records import Confusion, Report, SweepEnded, SweepStarted
 from sweep.scheduling.devices import Devices, work
+from sweep.scheduling.folders import Folder, LocalFolder, folder, kept_as
 from sweep.scheduling.loop import Loop
 from sweep.scheduling.ports import Standing
 from sweep.scheduling.progress import progress
 from sweep.scheduling.runner import Runner
 from sweep.scheduling.states import States
 from sweep.search.search import Search
-from sweep.search.storage import Storage
+from sweep.search.storage import IDENTITY, STUDY, Storage
 from sweep.spec.fields import Resources
 from sweep.spec.study import Study
 from sweep.wishes import Wishes
@@ -76,6 +78,8 @@ class Session:
         self._datasets = datasets
         self._wishes = wishes
         self._storage = Storage(folder.storage, study.name, directions=study.directions)
+        if isinstance(folder.storage, str) and self._storage.notes().get(STUDY) != study.text:
+            self._storage.note(STUDY, study.text)  # the database alone may outlive the workspace
         self._version = datasets.trainers.version
         self._search = Search(study, self._storage, Queue(folder.queue), self._version)
 
@@ -84,11 +88,16 @@ class Session:
         self._check_sources()
         self._note_code()
         with closing(Outbox(self._folder.outbox, patience=WAIT_SECONDS)) as outbox:
+            identity = self._identify(outbox)
             if not self._search.wanted and outbox.concluded() and outbox.backlog().empty:
                 return Ending()
             runner = failure = None
             if self._search.wanted:
-                runner = factory(self._datasets, self._study.resources, address)
+                try:
+                    with self._wishes.at_once():
+                        runner = factory(self._datasets, self._study.resources, address)
+                except KeyboardInterrupt:
+                    return Ending()
             if runner is not None and self._wishes.interrupts():
                 runner.close()
                 return Ending()
@@ -102,7 +111,8 @@ class Session:
             try:
                 if runner is not None:
                     with closing(runner):
-                        failure = self._train(logbook, recording, runner, quiet)
+                        states = States(self._states_folder(identity))
+                        failure = self._train(logbook, recording, runner, states, quiet)
                 self._conclude(logbook, outbox, failure)
             except BaseException:  # a later run sends what is left
                 recording().stop()
@@ -128,6 +138,25 @@ class Session:
             rule = "has changed since the study began; start another study from it, or put it back"
             raise ConfigError([Problem("model.start_from.source", rule, changed[0])])
 
+    def _identify(self, outbox: Outbox) -> str:
+        """What tells the study from every other of its name, wherever something is kept of it.
+
+        An outbox that does not know it was made anew: the workspace was lost.
+        """
+        known: str | None = self._storage.notes().get(IDENTITY)
+        if known is None:
+            known = outbox.sweep_id
+            self._storage.note(IDENTITY, known)
+        elif known != outbox.sweep_id:
+            outbox.renew(known, recalled(self._study, self._storage.trials()))
+        return known
+
+    def _states_folder(self, identity: str) -> Folder:
+        """Where its trials' states are kept."""
+        if self._study.storage is None:
+            return LocalFolder(self._folder.states)
+        return folder(self._study.storage, kept_as(self._study.name, identity))
+
     def _note_code(self) -> None:
         """Notes the version of the user's code, and says so if other versions have trained."""
         if self._version is None:
@@ -151,6 +180,7 @@ class Session:
         logbook: Logbook,
         recording: Callable[[], Recording],
         runner: Runner,
+        states: States,
         quiet: bool,
     ) -> str | None:
         """Runs the loop; why it gave up, if it did. Calling `recording` starts the recorder."""
@@ -174,7 +204,7 @@ class Session:
                 watch=watch,
                 interrupts=self._wishes.interrupts,
                 stops=self._wishes.trials,
-                states=States(self._folder.states),
+                states=states,
                 parameters=self._datasets.parameters,
                 best=self._search.best,
                 devices=Devices(partial(work, study, self._datasets.parameters))
@@ -196,7 +226,8 @@ class Session:
             metrics["best_value"] = best.value
             tags["sweep.best"] = str(best.number)
         if test is not None:
-            metrics |= {"test_accuracy": test["mean"], "test_accuracy_sd": test["sd"]}
+            name = f"test_{self._study.score}"
+            metrics |= {name: test["mean"], f"{name}_sd": test["sd"]}
         done = best is not None and not failure
         state = "stopped" if self._wishes.interrupts() else "complete" if done else "failed"
         outbox.add(SweepEnded(state, _now(), metrics, tags))

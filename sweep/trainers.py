@@ -34,10 +34,10 @@ class Trainers(Protocol):
     def learnt(self, config: Mapping[str, Any], state: State) -> dict[str, Array]:
         """The part of a trained state that predicts."""
 
-    def predict_proba(
+    def predict(
         self, config: Mapping[str, Any], learnt: Mapping[str, Array], rows: Sequence[Array]
     ) -> list[Array]:
-        """Class probabilities (n, K) of each replicate.
+        """Class probabilities, or in a regression numbers, (n, K) of each replicate.
 
         Args:
             config: the configuration.

@@ -20,6 +20,7 @@ class Wishes:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._interrupts = 0
+        self._at_once = False
         self._trials: list[int] = []
 
     def stop(self, trial: int | None = None) -> None:
@@ -36,11 +37,26 @@ class Wishes:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = signal.signal(signal.SIGINT, lambda _signal, _frame: self._interrupted())
+        before = signal.signal(signal.SIGINT, lambda _signal, _frame: self._signalled())
         try:
             yield
         finally:
             signal.signal(signal.SIGINT, before)
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Lets Ctrl-C raise as well: what happens inside takes long, and nothing of it is kept.
+
+        Raises:
+            KeyboardInterrupt: one has come, inside or before.
+        """
+        self._at_once = True
+        try:
+            if self._interrupts:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._at_once = False
 
     def interrupts(self) -> int:
         """How often the user asked for the sweep to stop."""
@@ -52,6 +68,11 @@ class Wishes:
         self._look()
         trials, self._trials = self._trials, []
         return trials
+
+    def _signalled(self) -> None:
+        self._interrupted()
+        if self._at_once:
+            raise KeyboardInterrupt
 
     def _interrupted(self) -> None:
         self._interrupts += 1

@@ -8,7 +8,8 @@ mlflow.db, mlartifacts/     what the MLflow UI shows
 <study>/weights/            trained weights on their way to MLflow
 <study>/models/             those of trials whose models are on their way to MLflow
 <study>/kept/               those of the best trials so far
-<study>/states/             of trials that take long, for when the driver dies
+<study>/states/             of trials that take long, for when the driver dies (without `storage`)
+<study>/data/               data that came with the study from another machine
 <study>/wishes/             what users ask of the driver that runs it
 <study>/queue/              configurations that users want tried next
 <study>/winner.npz          the weights of the best trial

@@ -6,7 +6,7 @@ from pathlib import Path
 import trainer
 
 FILES = {path.stem: path for path in Path(trainer.__path__[0]).glob("*.py") if path.stem[0] != "_"}
-FACADE = "classifier"  # scikit-learn's interface, for those who import it
+FACADE = "estimators"  # scikit-learn's interface, for those who import it
 FORBIDDEN = {"ray", "optuna", "mlflow", "sweep", "sklearn", "pandas", "cupy", "torch"}
 
 

@@ -7,7 +7,7 @@ from trainer.augmentation import Augment
 from trainer.convolution import CNN
 from trainer.dropout import KINDS
 from trainer.initialisers import INITIALISERS
-from trainer.losses import LOSSES
+from trainer.losses import LOSSES, OF_NUMBERS
 from trainer.optimisers import OPTIMISERS
 from trainer.pretraining import PRETRAINING
 from trainer.rules import (
@@ -26,8 +26,9 @@ from trainer.rules import (
     section,
     setting,
 )
-from trainer.schedules import SCHEDULES
+from trainer.schedules import MONITORED, PLATEAU, SCHEDULES
 from trainer.schedules import conflicts as schedule_conflicts
+from trainer.tasks import CLASSIFICATION, REGRESSION, Task
 
 BATCH_NORM = {
     "epsilon": Setting(1e-5, Real(0.0, open_low=True), "added to the variance"),
@@ -145,7 +146,7 @@ class EarlyStopping:
 
     patience: int = setting(5, Integer(1), "epochs without a better value")
     monitor: Technique = setting(
-        "val_loss", Choice({"val_loss": {}, "val_accuracy": {}}), "the value that must get better"
+        "val_loss", Choice({name: {} for name in MONITORED}), "the value that must get better"
     )
 
 
@@ -168,7 +169,8 @@ class Training:
     loss: Technique = setting(
         "cross_entropy",
         Choice({name: {} for name in LOSSES}),
-        "of a softmax over the classes, of one sigmoid where there are two, or of probabilities",
+        "of a softmax over the classes, of one sigmoid where there are two, of probabilities, "
+        "or of numbers",
     )
     label_smoothing: float = setting(
         0.0, Real(0.0, 1.0, open_high=True), "share of each label that all classes divide up"
@@ -203,6 +205,11 @@ class Training:
     def binary(self) -> bool:
         """Whether the net has one output, a sigmoid."""
         return self.loss.name == "binary_cross_entropy"
+
+    @property
+    def task(self) -> Task:
+        """What the net is for: its loss tells."""
+        return REGRESSION if self.loss.name in OF_NUMBERS else CLASSIFICATION
 
 
 @section
@@ -241,7 +248,30 @@ def conflicts(config: Config) -> list[Problem]:
     if config.training.optimizer.name == "ftrl" and config.training.l1 > 0:
         rule = "must be 0 with training.optimizer ftrl, which has an l1 of its own"
         found.append(Problem("training.l1", rule, config.training.l1))
-    return found
+    return [*found, *_foreign_to_the_task(config)]
+
+
+def _foreign_to_the_task(config: Config) -> Iterator[Problem]:
+    """What is of no meaning with numbers to predict, or with classes."""
+    training, stopping = config.training, config.training.early_stopping
+    task, given = training.task, f"with training.loss {training.loss.name}"
+    watched = [("training.early_stopping.monitor", stopping.monitor)] if stopping else []
+    if training.schedule.name == PLATEAU:
+        watched.append(("training.schedule.plateau.monitor", training.schedule["monitor"]))
+    for path, monitor in watched:
+        if monitor.name not in ("val_loss", f"val_{task.metric}"):
+            yield Problem(path, f"must be val_loss or val_{task.metric} {given}", monitor.name)
+    if task is CLASSIFICATION:
+        return
+    if training.label_smoothing:
+        rule = f"must be 0 {given}: there are no labels"
+        yield Problem("training.label_smoothing", rule, training.label_smoothing)
+    if training.per_class is not None:
+        rule = f"must be left out {given}: there are no classes"
+        yield Problem("training.per_class", rule, training.per_class)
+    if config.model.pretrain.name == "pairs":
+        rule = f"must not be pairs {given}: there are no classes"
+        yield Problem("model.pretrain", rule)
 
 
 def _unpretrainable(model: Model) -> Iterator[Problem]:
@@ -268,4 +298,7 @@ def elsewhere(config: Config) -> list[Problem]:
     if config.model.reestimated:
         rule = "must be false on a GPU: statistics are found anew on processors alone"
         found.append(Problem(f"model.batch_norm.{config.model.batch_norm.name}.reestimate", rule))
+    if config.training.task is REGRESSION:
+        rule = "must be of classes on a GPU: regression is trained on processors alone"
+        found.append(Problem("training.loss", rule, config.training.loss.name))
     return found

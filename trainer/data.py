@@ -14,11 +14,12 @@ from trainer.rules import Technique
 from trainer.selection import Features, Selection, all_of
 from trainer.streams import Purpose, generator
 from trainer.table import Table, stored
+from trainer.tasks import CLASSIFICATION, REGRESSION, Task
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Training and validation rows: x (N, D) float32, y (N,) int64.
+    """Training and validation rows: x (N, D) float32, y (N,) int64, or numbers (N, K) float64.
 
     Of a data set on disk x is a `Selection`, which nets of ours read as they read an array.
     """
@@ -33,6 +34,8 @@ class Fold:
 class Data:
     """One fold that all replicates share, or one for each replicate; y counts 0 … classes-1.
 
+    With no classes y are numbers to predict.
+
     Attributes:
         image: the shape of the features, channel by channel, if they are the pixels of one.
         sources: the weights (R, …) of models that nets may start from, by the model's name.
@@ -42,6 +45,16 @@ class Data:
     classes: int
     image: Image | None = None
     sources: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
+
+    @property
+    def task(self) -> Task:
+        """What can be learnt of it."""
+        return CLASSIFICATION if self.classes else REGRESSION
+
+    @property
+    def outputs(self) -> int:
+        """K: the classes, or the numbers to predict."""
+        return self.classes or int(self.folds[0].y_train.shape[1])
 
     def fold(self, replicate: int) -> Fold:
         """The fold of a replicate."""
@@ -60,7 +73,7 @@ class Splits:
 
     Attributes:
         data: training and validation rows, preprocessed.
-        raw_test: x (n, D) and y (n,) of the test rows, not yet preprocessed.
+        raw_test: x (n, D) and y (n,) or (n, K) of the test rows, not yet preprocessed.
         preprocessing: the arrays of `preprocessing.transform` for each fold.
     """
 
@@ -119,6 +132,8 @@ def split(
             raise DataError("data.resize: must be left out, the features are no image")
         sizing = resizing(dataset.image, size)
         dataset = replace(dataset, x=_resized(sizing, dataset.x, dataset.image, size))
+    for part in (*parts, *trained):
+        _varied(dataset, part)
     fitted = aligned([fit(preprocess, dataset.x[train]) for train in trained])
     made = tuple(
         Fold(
@@ -163,6 +178,13 @@ def pictured(dataset: Dataset, preprocess: Technique, size: Size | None = None) 
     if preprocess.name == "pca" or dataset.image is None:
         return None
     return Image(dataset.image.channels, *(size or dataset.image[1:]))
+
+
+def _varied(dataset: Dataset, rows: Array) -> None:
+    """Raises DataError if a number to predict is the same in all of these rows: it has no R²."""
+    if dataset.targets and (dataset.y[rows] == dataset.y[rows[0]]).all(axis=0).any():
+        rule = "targets must differ among the rows of each part"
+        raise DataError(f"{rule}, got one that is the same in {len(rows)} rows")
 
 
 def _share(rows: int, share: float, path: str) -> int:

@@ -25,11 +25,12 @@ SHIFT = 0.8
 """Test variance over training variance, or its inverse, below which batch norm is misled: dropout
 of a tenth of the units gives .86, of a fifth .73 (Li et al. 2018)."""
 
-GAP = 0.05
-"""Accuracy in training above that in validation that counts as overfitting."""
+GAP = {"accuracy": 0.05, "r2": 0.15}
+"""How far training is above validation where that counts as overfitting, by the score. R² strays
+more: its standard error is about 2R(1 - R²)/√n, .08 for .5 on 70 rows."""
 
-UNFIT = 0.7
-"""Accuracy in training below which a net does not fit its own data."""
+UNFIT = {"accuracy": 0.7, "r2": 0.3}
+"""Score in training below which a net does not fit its own data; much of a number may be noise."""
 
 
 def diagnose(figures: Mapping[str, float]) -> list[str]:
@@ -90,15 +91,17 @@ def _layers(figures: Mapping[str, float]) -> Iterator[str]:
 
 
 def _fit(figures: Mapping[str, float]) -> Iterator[str]:
-    train, validation = figures.get("train_accuracy"), figures.get("val_accuracy")
+    score = "r2" if "val_r2" in figures else "accuracy"
+    train, validation = figures.get(f"train_{score}"), figures.get(f"val_{score}")
     if train is None or validation is None:
         return
-    if train - validation > GAP:
-        yield f"fits train ({train:.3f}), not validation ({validation:.3f}): regularise"
-    elif train < UNFIT and validation < UNFIT:
+    told = "R² " if score == "r2" else ""
+    if train - validation > GAP[score]:
+        yield f"fits train ({told}{train:.3f}), not validation ({validation:.3f}): regularise"
+    elif train < UNFIT[score] and validation < UNFIT[score]:
         layered = any(name.startswith("health/") for name in figures)  # it may be no net of ours
         cure = ": try another activation, init, batch norm, learning rate or optimiser"
-        yield f"does not fit train ({train:.3f}){cure if layered else ''}"
+        yield f"does not fit train ({told}{train:.3f}){cure if layered else ''}"
 
 
 def _by_layer(figures: Mapping[str, float], what: str) -> Iterator[tuple[int, float]]:

@@ -4,6 +4,7 @@ import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from trainer.config import Training
 from trainer.convolution import Image
 from trainer.device import Device
 from trainer.fusion import fuse
-from trainer.losses import LOSSES, score, targets
+from trainer.losses import LOSSES
 from trainer.network import Layout, Network
 from trainer.resident import Resident
 from trainer.rules import Technique
@@ -35,7 +36,10 @@ LOGGED = 32
 
 @dataclass(frozen=True)
 class Rows:
-    """Training rows, one set for each replicate: x (n, D) and y (n,), the same n for all."""
+    """Training rows, one set for each replicate, the same n for all.
+
+    x (n, D), and labels y (n,) or numbers y (n, K) of variance 1.
+    """
 
     x: tuple[Features, ...]
     y: tuple[Array, ...]
@@ -94,8 +98,10 @@ class Group:
     ) -> None:
         library = device or np
         self.net, self.rows, self.arrays = net, rows, arrays
-        self._batch_norm, self._smoothing = batch_norm, training.label_smoothing
+        self._batch_norm, self.task = batch_norm, training.task
         self._loss = LOSSES[training.loss.name]
+        if training.label_smoothing:
+            self._loss = functools.partial(self._loss, smoothing=training.label_smoothing)
         self._replicates, self._seed = replicates, seed
         augment = training.augment
         self._augmentation = Augmentation(augment, image) if augment.any else None
@@ -149,7 +155,7 @@ class Group:
             factors: of the learning rate, step by step: (steps, 1), or (steps, R) on a plateau.
 
         Returns:
-            The mean loss and accuracy over the epoch's batches, in training mode, (R,) each.
+            The mean loss and the score over the epoch's batches, in training mode, (R,) each.
         """
         if self._resident is not None:
             return self._train_on(self._resident, epoch, factors)
@@ -162,8 +168,8 @@ class Group:
             self._changing = [self._stream(each, purpose, epoch) for each in self._replicates]
         self._update.begin(factors, (epoch - 1) * self.steps + 1)
         done, start = 0, 0
-        loss = np.zeros(len(self._replicates))
-        correct = np.zeros(len(self._replicates))
+        loss: Any = 0.0
+        part: Any = 0.0
         for step, count in self._steps:
             stop = start + count * step.rows
             index = step.begin(self.rows, order[:, start:stop])
@@ -175,11 +181,10 @@ class Group:
                         self._augmentation(x, generator)
                 step.run(slot)
                 done += 1
-            losses, hits = step.score(count)
-            loss += losses
-            correct += hits
+            losses, parts = step.score(count)
+            loss, part = loss + losses, part + parts
             start = stop
-        return loss / self.rows.count, correct / self.rows.count
+        return loss / self.rows.count, self.task.share(part, self.rows.count)
 
     def _train_on(self, resident: Resident, epoch: int, factors: Array) -> tuple[Array, Array]:
         """An epoch on the device, which the host waits for at its end alone."""
@@ -272,20 +277,19 @@ class Group:
             x = kept.get(0, (len(self.gradient), rows, self.net.inputs), self.gradient.dtype)
             target, shifted = (kept.get(each, shape, self.gradient.dtype) for each in (1, 2))
             sums = kept.get(3, (shape[0], 1, rows), self.gradient.dtype)
-            tape = self.write(rows, x, target, shifted, sums)
+            tape = self.write(rows, x, target, (shifted, sums))
             made[rows] = device.program(tape.operations)
         return [made[rows] for rows in sizes]
 
-    def write(self, rows: int, x: Array, target: Array, shifted: Array, sums: Array) -> Tape:
-        """The program of a step on x (R, N, D); the rest as for `losses.cross_entropy`."""
+    def write(self, rows: int, x: Array, target: Array, left: tuple[Array, ...]) -> Tape:
+        """The program of a step on x (R, N, D), target (R, K, N); for `left` see `tasks.Task`."""
         tape, resident = self._tape(self._memory, rows), self._resident
         if resident is not None:
             labels = resident.gather(tape, rows, self.net.random(rows) // 4, x, target)
         scores, backward = self.net.write(tape, x)
-        smoothing = self._smoothing
-        backward(self._loss(tape, scores, target, shifted, sums, smoothing=smoothing))
+        backward(self._loss(tape, scores, target, *left))
         if resident is not None:
-            resident.tally(tape, labels, target, shifted, sums)
+            resident.tally(tape, labels, target, *left)
         self._follow(tape, rows)
         tape.operations += self._updating
         scratch = [*self._memory.blocks, *self._update_memory.blocks]
@@ -303,21 +307,23 @@ class Step:
     """A training step with N rows x (R, N, D), and a log of what such steps have scored."""
 
     def __init__(self, group: Group, kept: Memory, rows: int, logged: int) -> None:
-        self.rows = rows
-        replicates, classes = len(group.gradient), group.net.classes
-        dtype = group.gradient.dtype
-        self.x = kept.get(0, (replicates, rows, group.net.inputs), dtype)
-        self._target = kept.get(1, (replicates, classes, rows), dtype)
-        self._shifted = kept.get(2, (replicates, classes, rows), dtype)
-        self._sums = kept.get(3, (replicates, 1, rows), dtype)
-        self._labels = kept.get(4, (replicates, logged, rows), np.int64)
-        self._targets = kept.get(5, (replicates, logged, classes, rows), dtype)
-        self._all_shifted = kept.get(6, (replicates, logged, classes, rows), dtype)
-        self._all_sums = kept.get(7, (replicates, logged, 1, rows), dtype)
-        self._tape = group.write(rows, self.x, self._target, self._shifted, self._sums)
+        self.rows, self._task = rows, group.task
+        replicates, outputs = len(group.gradient), group.net.classes
+        dtype, y = group.gradient.dtype, group.rows.y[0]
+        parts = group.task.left(outputs, rows)
+        shapes = [
+            *((replicates, *part) for part in ((rows, group.net.inputs), (outputs, rows), *parts)),
+            *((replicates, logged, *part) for part in ((outputs, rows), *parts)),
+        ]
+        buffers = [kept.get(order, shape, dtype) for order, shape in enumerate(shapes)]
+        self.x, self._target, *left = buffers[: 2 + len(parts)]
+        self._targets, *self._logs = buffers[2 + len(parts) :]
+        self._y = kept.get(len(shapes), (replicates, logged, rows, *y.shape[1:]), y.dtype)
+        self._left = tuple(left)
+        self._tape = group.write(rows, self.x, self._target, self._left)
 
     def begin(self, rows: Rows, order: Array) -> Array:
-        """Looks up the labels of the steps to come, whose rows are order (R, steps·N).
+        """Looks up the targets of the steps to come, whose rows are order (R, steps·N).
 
         Returns:
             (steps, R, N): the same rows, step by step.
@@ -325,10 +331,10 @@ class Step:
         replicates = len(order)
         order = order.reshape(replicates, -1, self.rows)
         count = order.shape[1]
-        labels = self._labels[:, :count]
+        y = self._y[:, :count]
         for replicate in range(replicates):
-            np.take(rows.y[replicate], order[replicate], out=labels[replicate], mode="clip")
-        targets(labels, 1 / self.rows, self._targets[:, :count])
+            np.take(rows.y[replicate], order[replicate], axis=0, out=y[replicate], mode="clip")
+        self._task.fill(y, 1 / self.rows, self._targets[:, :count])
         return np.ascontiguousarray(order.swapaxes(0, 1))
 
     def gather(self, rows: Rows, index: Array) -> None:
@@ -343,10 +349,10 @@ class Step:
         """Runs one step on `x` and logs its scores."""
         np.copyto(self._target, self._targets[:, slot])
         self._tape.run()
-        np.copyto(self._all_shifted[:, slot], self._shifted)
-        np.copyto(self._all_sums[:, slot], self._sums)
+        for log, left in zip(self._logs, self._left, strict=True):
+            np.copyto(log[:, slot], left)
 
     def score(self, count: int) -> tuple[Array, Array]:
-        """The sum of the losses and the number of right answers in `count` steps, (R,) each."""
-        logged = (self._labels, self._targets, self._all_shifted, self._all_sums)
-        return score(*(each[:, :count] for each in logged))
+        """What adds up of `count` steps, see `tasks.Task.score`."""
+        logs = tuple(each[:, :count] for each in self._logs)
+        return self._task.score(self._y[:, :count], self._targets[:, :count], logs)

@@ -1,7 +1,7 @@
-"""Losses: softmax with cross-entropy, or with the squared error of the probabilities.
+"""Losses: softmax with cross-entropy or the squared error of the probabilities; that of numbers.
 
-What a net is trained on is its choice alone: losses are reported as cross-entropies, so that those
-of any two nets can be compared.
+What a classifier is trained on is its choice alone: losses are reported as cross-entropies, so that
+those of any two nets can be compared.
 
 The sigmoid with binary cross-entropy is the same with two classes of which the first has the score
 0 (`layers.against_zero`): log(1 + e^z) - y·z either way.
@@ -11,6 +11,7 @@ of numbers in memory, which is faster than one short reduction for each of N row
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -109,12 +110,35 @@ def squared_error(
     return error
 
 
-LOSSES = {
+def mean_squared_error(tape: Tape, scores: Array, target: Array, errors: Array) -> Array:
+    """Writes the gradient of the mean of (z - y)² over rows and outputs, 2(z - y)/NK, on a tape.
+
+    Args:
+        tape: where to write.
+        scores: z (R, K, N).
+        target: y (R, K, N).
+        errors: receives z - y (R, K, N).
+
+    Returns:
+        (R, K, N).
+    """
+    xp, gradient = tape.xp, tape.empty(scores.shape)
+    _, outputs, rows = scores.shape
+    tape.add(xp.subtract, scores, target, out=errors)
+    tape.add(xp.multiply, errors, tape.constant(2 / (rows * outputs)), out=gradient)
+    return gradient
+
+
+LOSSES: dict[str, Callable[..., Array]] = {
     "cross_entropy": cross_entropy,
     "binary_cross_entropy": cross_entropy,
     "squared_error": squared_error,
+    "mean_squared_error": mean_squared_error,
 }
 """What writes the gradient by the scores, by the name of `training.loss`."""
+
+OF_NUMBERS = ("mean_squared_error",)
+"""Those of a regression; the others are of a classification."""
 
 
 def _smoothed(tape: Tape, target: Array, smoothing: float) -> Array:

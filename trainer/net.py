@@ -15,12 +15,13 @@ from trainer.training import train
 
 @dataclass(frozen=True)
 class Net:
-    """Trains a configuration of ours; `device`, `seconds` and `timed` as in `training.train`."""
+    """Trains a configuration of ours; all else is as in `training.train`."""
 
     config: Config
     device: Device | None = None
     seconds: float = math.inf
     timed: bool = False
+    judged: bool = False
 
     def train(
         self, data: Data, state: State | None, until: int, *, seed: int, replicates: range
@@ -37,6 +38,7 @@ class Net:
             device=self.device,
             seconds=self.seconds,
             timed=self.timed,
+            judged=self.judged,
         )
 
     def predict_proba(self, state: State, x: Array) -> Array:

@@ -44,7 +44,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Network:
-    """A net for `inputs` features and `classes` classes.
+    """A net for `inputs` features and `classes` classes, or as many numbers to predict.
 
     `most` is how many numbers an image is at most on its way through the net; 0 without images.
     """

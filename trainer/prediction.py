@@ -1,6 +1,7 @@
-"""Prediction: class probabilities and scores from weights, in bounded memory."""
+"""Prediction: what a net answers, and how it scores, from weights, in bounded memory."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -9,11 +10,11 @@ from trainer.config import Config
 from trainer.convolution import Image
 from trainer.device import Device
 from trainer.fusion import Operation
-from trainer.losses import exponentials, score, softmax, targets
 from trainer.network import Network, network
 from trainer.resident import add_up, one_hot
 from trainer.selection import Features, Selection, Stack
 from trainer.tape import Tape, Variable
+from trainer.tasks import CLASSIFICATION, Task
 
 ROWS = 512
 """Rows predicted at once; the same for every number of replicates, so that bits agree."""
@@ -23,14 +24,15 @@ NUMBERS = 4 << 20
 
 
 class Evaluation:
-    """The loss and the accuracy of a net on fixed rows, for as long as its arrays stay in place.
+    """The loss and the score of a net on fixed rows, for as long as its arrays stay in place.
 
     Args:
         net: the net.
         weights: its parameters and running statistics (R, …) by name; read at every call.
         x: inputs (R or 1, n, D), of the weights' type, or on disk.
-        y: labels (R or 1, n).
+        y: labels (R or 1, n), or numbers (R or 1, n, K) of the weights' type.
         device: where all these arrays are, if not in the host's memory.
+        task: what the net is for.
 
     Attributes:
         x: the inputs.
@@ -46,27 +48,28 @@ class Evaluation:
         x: Array | Stack,
         y: Array,
         device: Device | None = None,
+        task: Task = CLASSIFICATION,
     ) -> None:
         self.look: Callable[[], None] | None = None
         memory, kept, read = (Memory(device or np) for _ in range(3))
         self.x, self.y, self._replicates = x, y, len(next(iter(weights.values())))
-        self._blocks: list[tuple[Tape, Array, Array, Array, Array]] = []
+        self._task, self._whole = task, task.whole(y)
+        self._blocks: list[tuple[Tape, Array, Array, tuple[Array, ...]]] = []
         size = at_once(net)
         for start in range(0, x.shape[1], size):
-            tape, labels = _tape(memory, weights), y[:, start : start + size]
+            tape, given = _tape(memory, weights), y[:, start : start + size]
             if isinstance(x, Stack):
-                shape = (x.shape[0], labels.shape[1], x.shape[2])
+                shape = (x.shape[0], given.shape[1], x.shape[2])
                 block = read.get(0, shape, tape.dtype)
                 tape.add(x.read, start, start + shape[1], out=block)
             else:
                 block = x[:, start : start + size]
             scores, _ = net.write(tape, block)
-            rows = block.shape[1]
-            shifted = kept.get(0, scores.shape, tape.dtype)
-            sums = kept.get(1, (tape.replicates, 1, rows), tape.dtype)
-            target = kept.get(2, (len(labels), net.classes, rows), tape.dtype)
-            exponentials(tape, scores, shifted, sums)
-            self._blocks.append((tape, labels, target, shifted, sums))
+            scored = (net.classes, block.shape[1])
+            target = kept.get(0, (len(given), *scored), tape.dtype)
+            left = _left(task, kept, tape, scored, 1)
+            task.write(tape, scores, target, left)
+            self._blocks.append((tape, given, target, left))
         self.marks = self._blocks[0][0].marks
         self._device = device
         if device is not None:
@@ -76,7 +79,7 @@ class Evaluation:
     def _written(self, device: Device, memory: Memory) -> Callable[[], None]:
         """All blocks with their scores as one program, which leaves the sums in `totals`."""
         operations: list[Operation] = []
-        for tape, labels, target, shifted, sums in self._blocks:
+        for tape, labels, target, (shifted, sums) in self._blocks:
             one_hot(tape, labels, 1.0, target)
             add_up(tape, labels, target, shifted, sums, 1.0, self._totals[:, :, : sums.shape[2]])
             operations += device.fuse(
@@ -85,27 +88,32 @@ class Evaluation:
         return device.program(operations)
 
     def __call__(self) -> tuple[Array, Array]:
-        """Mean cross-entropy and accuracy, each (R,) in float64."""
+        """The mean loss and the score, each (R,) in float64."""
         if self._device is not None:
             self._totals.fill(0)
             self._program()
             loss, correct = self._device.host(self._totals.sum(axis=2))
             return loss / self.y.shape[1], correct / self.y.shape[1]
-        loss, correct = np.zeros(self._replicates), np.zeros(self._replicates)
-        for tape, labels, target, shifted, sums in self._blocks:
+        total: Any = 0.0
+        part: Any = 0.0
+        for tape, y, target, left in self._blocks:
+            self._task.fill(y, 1.0, target)
             tape.run()
             if self.look is not None and tape is self._blocks[0][0]:
                 self.look()
-            targets(labels, 1.0, target)
-            losses, hits = score(labels, target, shifted, sums)
-            loss += losses
-            correct += hits
-        return loss / self.y.shape[1], correct / self.y.shape[1]
+            losses, parts = self._task.score(y, target, left)
+            total, part = total + losses, part + parts
+        return total / self.y.shape[1], self._task.share(part, self._whole)
 
 
 def predict_proba(config: Config, weights: Mapping[str, Array], x: Features) -> Array:
     """Class probabilities (R, n, K) for the rows of x (n, D)."""
-    net = network_of(config, weights)
+    return predict(config, weights, x)
+
+
+def predict(config: Config, weights: Mapping[str, Array], x: Features) -> Array:
+    """What a net answers (R, n, K) for the rows of x (n, D): probabilities, or numbers."""
+    net, task = network_of(config, weights), config.training.task
     dtype = weights["0.weight"].dtype
     memory, kept, size = Memory(), Memory(), at_once(net)
     parts: list[Array] = []
@@ -113,20 +121,22 @@ def predict_proba(config: Config, weights: Mapping[str, Array], x: Features) -> 
         for start in range(0, len(x), size):
             tape = _tape(memory, weights)
             scores, _ = net.write(tape, np.asarray(x[start : start + size], dtype)[None])
-            shifted = kept.get(0, scores.shape, tape.dtype)
-            sums = kept.get(1, (tape.replicates, 1, scores.shape[2]), tape.dtype)
-            odds = softmax(tape, scores, shifted, sums)
+            answer = task.answer(tape, scores, _left(task, kept, tape, scores.shape[1:], 0))
             tape.run()
-            parts.append(np.swapaxes(odds, 1, 2).copy())
+            parts.append(np.swapaxes(answer, 1, 2).copy())
     return np.concatenate(parts, axis=1)
 
 
 def evaluate(config: Config, weights: Mapping[str, Array], x: Array, y: Array) -> dict[str, Array]:
-    """The mean cross-entropy `loss` and the `accuracy`, each (R,), on x (n, D) and y (n,)."""
-    x = np.asarray(x, dtype=weights["0.weight"].dtype)
+    """The mean `loss` and the `accuracy` or `r2`, each (R,), on x (n, D) and y (n,) or (n, K).
+
+    The loss is the cross-entropy, or the squared error in the unit of y.
+    """
+    x, task = np.asarray(x, dtype=weights["0.weight"].dtype), config.training.task
+    net = network_of(config, weights)
     with np.errstate(all="ignore"):
-        loss, accuracy = Evaluation(network_of(config, weights), weights, x[None], y[None])()
-    return {"loss": loss, "accuracy": accuracy}
+        loss, share = Evaluation(net, weights, x[None], y[None], task=task)()
+    return {"loss": loss, task.metric: share}
 
 
 def network_of(config: Config, weights: Mapping[str, Array]) -> Network:
@@ -145,6 +155,14 @@ def network_of(config: Config, weights: Mapping[str, Array]) -> Network:
 def at_once(net: Network) -> int:
     """How many rows are predicted at once: fewer of large images."""
     return max(1, min(ROWS, NUMBERS // net.most)) if net.most else ROWS
+
+
+def _left(
+    task: Task, kept: Memory, tape: Tape, shape: tuple[int, ...], order: int
+) -> tuple[Array, ...]:
+    """The arrays that a task leaves behind for scores of this shape (K, N)."""
+    shapes = enumerate(task.left(*shape), order)
+    return tuple(kept.get(at, (tape.replicates, *each), tape.dtype) for at, each in shapes)
 
 
 def _tape(memory: Memory, weights: Mapping[str, Array]) -> Tape:

@@ -26,6 +26,8 @@ class Progress:
             the same unless `training.train` is asked to time both).
         diverged: the epoch at which a replicate's loss became NaN or infinite.
         finished: whether there is nothing left to train.
+        hopeless: of our nets, whether they returned before `until` because no training can help;
+            of what, `diagnosis.hopeless` tells by the figures of the last epoch.
     """
 
     state: State
@@ -34,6 +36,7 @@ class Progress:
     metrics: dict[str, Array]
     diverged: int | None = None
     finished: bool = False
+    hopeless: bool = False
 
 
 class Trainer(Protocol):

@@ -14,7 +14,7 @@ from trainer.arrays import Array
 from trainer.rules import Choice, Integer, Items, Problem, Real, Setting, Technique
 
 PLATEAU = "plateau"
-MONITORED: Mapping[str, int] = {"val_loss": 1, "val_accuracy": -1}
+MONITORED: Mapping[str, int] = {"val_loss": 1, "val_accuracy": -1, "val_r2": -1}
 """What may be watched, and by which sign less of it is better."""
 
 

@@ -50,7 +50,7 @@ def sensitivities(
     *,
     generator: np.random.Generator,
 ) -> list[Sensitivity]:
-    """Nudges weights of every layer, one at a time, and looks at the mean cross-entropy.
+    """Nudges weights of every layer, one at a time, and looks at the mean loss.
 
     A weight is moved up and down, and Δl is half of the difference: the error in Δl/Δw is then of
     the order of Δw². All is done in float64, as prediction does it: without dropout, batch norm
@@ -60,14 +60,15 @@ def sensitivities(
         config: the net.
         weights: (R, …) by name, as `state.weights` gives them; not written to.
         x: rows (n, D).
-        y: their classes (n,).
+        y: their classes (n,), or numbers (n, K): the loss is then in their unit, squared.
         generator: chooses the weights, the same for all replicates.
 
     Returns:
         The layers, from the input upwards.
     """
     arrays = {name: np.array(array, np.float64, order="C") for name, array in weights.items()}
-    loss = Evaluation(network_of(config, arrays), arrays, np.asarray(x, np.float64)[None], y[None])
+    net, task = network_of(config, arrays), config.training.task
+    loss = Evaluation(net, arrays, np.asarray(x, np.float64)[None], y[None], task=task)
     found = []
     with np.errstate(all="ignore"):
         for index in range(config.model.depth + 1):

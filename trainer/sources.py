@@ -16,34 +16,39 @@ import numpy as np
 
 from trainer import npz
 from trainer.arrays import Array
-from trainer.dataset import DataError, Dataset, checked
+from trainer.dataset import Content, DataError, Dataset, labelled, measured
 from trainer.user_code import failure, imported
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-def load(source: str, allowed: Collection[str] = ()) -> Dataset:
+def load(source: str, allowed: Collection[str] = (), *, numbers: bool = False) -> Dataset:
     """Reads a source.
 
     Args:
-        source: `digits`, `npz:PATH`, `csv:PATH#COLUMN`, `parquet:PATH#COLUMN` (the column that
-            holds the labels), `idx:DIR` (MNIST's files, gzipped or not), `cifar10:DIR` (the
+        source: `digits`, `diabetes`, `npz:PATH`, `csv:PATH#COLUMN`, `parquet:PATH#COLUMN` (the
+            column that holds y), `idx:DIR` (MNIST's files, gzipped or not), `cifar10:DIR` (the
             binary version), or `MODULE:FUNCTION`, a function without arguments that returns
             x, y or x, y, x_test, y_test.
         allowed: the modules whose code may be imported and run.
+        numbers: whether y are numbers to predict, rather than labels.
 
     Raises:
         DataError: naming the file or the function, and the rule.
     """
     kind, _, place = source.partition(":")
     if kind not in SOURCES:
-        return _code(source, allowed)
-    if (kind == "digits") != (not place):
+        content = _code(source, allowed)
+    elif (SOURCES[kind].form == kind) != (not place):
         raise DataError(f"data source {source!r}: must be {SOURCES[kind].form}")
-    return SOURCES[kind].read(place)
+    elif SOURCES[kind].numbers and not numbers:
+        raise DataError(f"{source}: has numbers to predict, which need data.task: regression")
+    else:
+        content = SOURCES[kind].read(place)
+    return measured(content) if numbers else labelled(content)
 
 
-def _code(source: str, allowed: Collection[str]) -> Dataset:
+def _code(source: str, allowed: Collection[str]) -> Content:
     """What a function of the user's returns. Whatever goes wrong in it is a mistake in the data."""
     module, _, function = source.partition(":")
     known = ", ".join(SOURCES)
@@ -63,18 +68,26 @@ def _code(source: str, allowed: Collection[str]) -> Dataset:
         raise
     except (Exception, SystemExit) as error:
         raise DataError(f"{source}: {failure(error)}") from error
-    return checked(source, x, y, (test[0], test[1]) if test else None)
+    return Content(source, x, y, (test[0], test[1]) if test else None)
 
 
-def _digits(_place: str) -> Dataset:
+def _digits(_place: str) -> Content:
     """1,797 handwritten digits, 8x8 (scikit-learn)."""
     from sklearn.datasets import load_digits
 
     found = load_digits()
-    return checked("digits", found.images, found.target)
+    return Content("digits", found.images, found.target)
 
 
-def _npz(place: str) -> Dataset:
+def _diabetes(_place: str) -> Content:
+    """442 patients: ten measurements, and how far the disease got in a year (scikit-learn)."""
+    from sklearn.datasets import load_diabetes
+
+    found = load_diabetes(scaled=False)
+    return Content("diabetes", found.data, found.target, target="progression")
+
+
+def _npz(place: str) -> Content:
     """Arrays `x` and `y`, and perhaps `x_test` and `y_test`."""
     try:
         arrays = npz.read(place)
@@ -86,10 +99,10 @@ def _npz(place: str) -> Dataset:
     if ("x_test" in arrays) != ("y_test" in arrays):
         raise DataError(f"{place}: must hold both of x_test and y_test or neither")
     test = (arrays["x_test"], arrays["y_test"]) if "x_test" in arrays else None
-    return checked(place, arrays["x"], arrays["y"], test)
+    return Content(place, arrays["x"], arrays["y"], test)
 
 
-def _csv(place: str) -> Dataset:
+def _csv(place: str) -> Content:
     import pandas as pd
 
     def read(file: Path) -> Any:
@@ -101,14 +114,14 @@ def _csv(place: str) -> Dataset:
     return _table(place, read)
 
 
-def _parquet(place: str) -> Dataset:
+def _parquet(place: str) -> Content:
     import pandas as pd
 
     return _table(place, pd.read_parquet)
 
 
-def _table(place: str, read: Callable[[Path], Any]) -> Dataset:
-    """A table with one column of labels, numbers or words; all others are features."""
+def _table(place: str, read: Callable[[Path], Any]) -> Content:
+    """A table with one column of labels, numbers or words, or of targets; the rest are features."""
     path, _, target = place.rpartition("#")
     if not path or not target:
         raise DataError(f"{place}: must end in #COLUMN, the column of the labels")
@@ -127,12 +140,12 @@ def _table(place: str, read: Callable[[Path], Any]) -> Dataset:
     if words:
         raise DataError(f"{path}: features must be numbers, got words in {', '.join(words)}")
     if labels.dtype.kind in "biuf":
-        return checked(path, table.to_numpy(np.float64), labels.to_numpy())
+        return Content(path, table.to_numpy(np.float64), labels.to_numpy(), target=target)
     names, y = np.unique(labels.to_numpy().astype(str), return_inverse=True)
-    return checked(path, table.to_numpy(np.float64), y, names=tuple(map(str, names)))
+    return Content(path, table.to_numpy(np.float64), y, names=tuple(map(str, names)))
 
 
-def _idx(place: str) -> Dataset:
+def _idx(place: str) -> Content:
     """MNIST's layout: images and labels of a training and a test split (LeCun's `idx` format)."""
     parts = [
         _idx_array(Path(place), f"{split}-{kind}-ubyte", axes)
@@ -140,7 +153,7 @@ def _idx(place: str) -> Dataset:
         for kind, axes in (("images-idx3", 3), ("labels-idx1", 1))
     ]
     x, y, x_test, y_test = parts
-    return checked(place, x, y, (x_test, y_test))
+    return Content(place, x, y, (x_test, y_test))
 
 
 def _idx_array(folder: Path, name: str, axes: int) -> Array:
@@ -159,7 +172,7 @@ def _idx_array(folder: Path, name: str, axes: int) -> Array:
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
-def _cifar10(place: str) -> Dataset:
+def _cifar10(place: str) -> Content:
     """Records of a label byte and 3,072 bytes: red, green, blue, each 32 rows of 32."""
     folder = Path(place)
     batches = sorted(folder.glob("data_batch_*.bin"))
@@ -168,7 +181,7 @@ def _cifar10(place: str) -> Dataset:
     train = np.concatenate([_cifar10_records(path) for path in batches])
     test = _cifar10_records(folder / "test_batch.bin")
     x, x_test = (records[:, 1:].reshape(-1, 3, 32, 32) for records in (train, test))
-    return checked(place, x, train[:, 0], (x_test, test[:, 0]), CIFAR10)
+    return Content(place, x, train[:, 0], (x_test, test[:, 0]), CIFAR10)
 
 
 def _cifar10_records(path: Path) -> Array:
@@ -196,14 +209,22 @@ def _bytes(path: Path) -> bytes:
 
 @dataclass(frozen=True)
 class Source:
-    """One kind of source: how it is written, and how what follows the colon is read."""
+    """One kind of source.
+
+    Attributes:
+        form: how it is written.
+        read: reads what follows the colon.
+        numbers: whether it has no labels.
+    """
 
     form: str
-    read: Callable[[str], Dataset]
+    read: Callable[[str], Content]
+    numbers: bool = False
 
 
 SOURCES: Mapping[str, Source] = {
     "digits": Source("digits", _digits),
+    "diabetes": Source("diabetes", _diabetes, numbers=True),
     "npz": Source("npz:PATH", _npz),
     "csv": Source("csv:PATH#COLUMN", _csv),
     "parquet": Source("parquet:PATH#COLUMN", _parquet),

@@ -12,14 +12,17 @@ from trainer.prediction import at_once
 from trainer.pretraining import PRETRAINING
 from trainer.schedules import plateau
 from trainer.streams import Purpose, generator
+from trainer.targets import restored, scales
+from trainer.tasks import REGRESSION, metrics
 from trainer.transfer import FROZEN
 from trainer.transfer import arrays as transferred
 
 State = dict[str, Array]
 """Plain arrays, all with the replicate axis R first but for two:
 
-`epoch` (): epochs completed; `sizes` (2,): input features and classes, with convolutions (5,): then
-channels, height and width of an image; `frozen.…` (1, …): layers that stay as they are;
+`epoch` (): epochs completed; `sizes` (2,): input features and classes (or numbers to predict), with
+convolutions (5,): then channels, height and width of an image; `frozen.…` (1, …): layers that stay
+as they are; in a regression `targets.shift` and `targets.scale` (R, K), see `targets`;
 `parameters` (R, P), `running` (R, S) and the optimiser's slots (R, P), flat as in `Layout`;
 `metrics.…` (R,): the values of the trial if it ended here; `seconds.…` (R,): what it took;
 on a plateau `plateau.factor`, `.best` and `.waited` (R,), see `schedules`;
@@ -27,15 +30,14 @@ under early stopping also `stopped` (R,): the epoch of the stop or 0, `waited` (
 the best, and `best.parameters`, `best.running`.
 """
 
-METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 SECONDS = ("epoch", "predict", "folded_predict")
 
 
 def weights(config: Config, state: State) -> dict[str, Array]:
     """What prediction needs, by name and with the replicate axis first: `0.weight`, `0.bias`, ….
 
-    Under early stopping the best weights of each replicate. With convolutions also `image` (R, 3),
-    the shape of the features.
+    Under early stopping the best weights of each replicate. In a regression the outputs are in the
+    targets' unit. With convolutions also `image` (R, 3), the shape of the features.
     """
     inputs, classes, *shape = (int(size) for size in state["sizes"])
     binary, image = config.training.binary, Image(*shape) if shape else None
@@ -43,6 +45,9 @@ def weights(config: Config, state: State) -> dict[str, Array]:
     prefix = "best." if config.training.early_stopping else ""
     parameters = Layout(net.learned).views(state[f"{prefix}parameters"])
     found = parameters | Layout(net.statistics).views(state[f"{prefix}running"])
+    if config.training.task is REGRESSION:
+        last = [f"{config.model.depth}.{part}" for part in ("weight", "bias")]
+        found |= zip(last, restored(found[last[0]], found[last[1]], state), strict=True)
     count = len(state["parameters"])
     found |= {name: np.repeat(array, count, axis=0) for name, array in frozen(state).items()}
     if image is not None:
@@ -91,7 +96,9 @@ def begun(config: Config, net: Network, data: Data, *, seed: int, replicates: ra
     training, weights = config.training, Layout(net.weights).size
     state |= slots(training.optimizer, training.learning_rate, state["parameters"], weights)
     state |= plateau(training.schedule, count)
-    state |= {f"metrics.{name}": np.full(count, np.nan) for name in METRICS}
+    if training.task is REGRESSION:
+        state |= scales([data.fold(place).y_train for place in range(count)])
+    state |= {f"metrics.{name}": np.full(count, np.nan) for name in metrics(training.task)}
     state |= {f"seconds.{name}": np.full(count, np.nan) for name in SECONDS}
     if config.training.early_stopping:
         state["stopped"] = np.zeros(count, np.int64)

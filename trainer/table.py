@@ -4,7 +4,6 @@ A table is named by a digest of its rows and lies in the user's cache folder. A 
 when it is whole and on disk, so that nothing half-written is ever read.
 """
 
-import fcntl
 import functools
 import hashlib
 import os
@@ -160,6 +159,8 @@ def _mapped(path: Path, shape: tuple[int, int]) -> Array:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Waits until no other process has this lock; the system frees it when its holder dies."""
+    import fcntl  # which Windows lacks, where all but large data works
+
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

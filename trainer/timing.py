@@ -45,7 +45,7 @@ def folded(
         net: the net.
         weights: its parameters and running statistics (R, …) by name, where x is.
         x: inputs (R or 1, n, D), of the weights' type, or on disk.
-        y: labels (R or 1, n).
+        y: labels (R or 1, n), or numbers (R or 1, n, K).
         image: the shape of the features, if they are those of an image.
         device: where x and y are, if not in the host's memory.
     """
@@ -63,4 +63,4 @@ def folded(
         binary=config.training.binary,
         image=image,
     )
-    return Evaluation(other, arrays, x, y, device)
+    return Evaluation(other, arrays, x, y, device, config.training.task)

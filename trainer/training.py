@@ -11,8 +11,10 @@ from trainer.arrays import Array
 from trainer.config import Config, conflicts, elsewhere
 from trainer.data import Data, few
 from trainer.device import Device
+from trainer.diagnosis import hopeless
 from trainer.group import Group, Rows
 from trainer.health import Health, settled
+from trainer.losses import OF_NUMBERS
 from trainer.network import Network, above, images, noise
 from trainer.optimisers import OPTIMISERS
 from trainer.prediction import Evaluation, inputs, stacked
@@ -21,7 +23,9 @@ from trainer.reestimation import Reestimation
 from trainer.rules import ConfigError, Problem
 from trainer.schedules import factors, follow
 from trainer.selection import Features, Selection
-from trainer.state import METRICS, SECONDS, State, begun, frozen
+from trainer.state import SECONDS, State, begun, frozen
+from trainer.targets import standardised
+from trainer.tasks import REGRESSION, metrics
 from trainer.timing import folded, quickest
 from trainer.transfer import learnt_before, mapped
 from trainer.transfer import misfits as transfer_misfits
@@ -46,6 +50,7 @@ def train(
     device: Device | None = None,
     seconds: float = math.inf,
     timed: bool = False,
+    judged: bool = False,
 ) -> Progress:
     """Trains all replicates until so many epochs are completed, or all have stopped early.
 
@@ -63,6 +68,8 @@ def train(
             influence on the bits of what is reached by going on.
         timed: whether predictions are timed with care, as the net is and folded, when replicates
             have been trained to their end; else both metrics are the last validation's seconds.
+        judged: whether it returns when no training can help, which it looks for after epochs
+            1, 2, 4, 8, … if all replicates are trained together.
 
     Raises:
         ConfigError: the configuration is impossible.
@@ -75,7 +82,7 @@ def train(
     net = above(
         config.model,
         inputs=data.folds[0].x_train.shape[1],
-        classes=data.classes,
+        classes=data.outputs,
         binary=config.training.binary,
         image=data.image,
     )
@@ -88,7 +95,8 @@ def train(
     if (per_class := config.training.per_class) is not None:
         data = few(data, per_class, seed=seed, replicates=range(first, first + replicates))
     until = min(until, config.training.epochs)
-    run = _Run(config, net, data, state, until, (seed, first), device, seconds, timed=timed)
+    flags = {"timed": timed, "judged": judged}
+    run = _Run(config, net, data, state, until, (seed, first), device, seconds, **flags)
     # a loss that overflows is a result: `diverged`
     with np.errstate(all="ignore"), device.stream if device else nullcontext():
         return run()
@@ -97,7 +105,11 @@ def train(
 def misfits(config: Config, data: Data) -> list[Problem]:
     """What of a configuration these data don't allow."""
     found = []
-    model = config.model
+    model, task = config.model, config.training.task
+    if task is not data.task:
+        wanted = "of classes" if data.classes else " or ".join(OF_NUMBERS)
+        rule = f"must be {wanted} with data of {'classes' if data.classes else 'numbers'}"
+        return [Problem("training.loss", rule, config.training.loss.name)]
     if model.batch_norm.name != "none" and min(len(f.y_train) for f in data.folds) == 1:
         found.append(Problem("model.batch_norm", "must be none with one training row"))
     if (per_class := config.training.per_class) is not None:
@@ -138,17 +150,20 @@ class _Run:
         seconds: float,
         *,
         timed: bool,
+        judged: bool,
     ) -> None:
         self._config, self._net, self._data, self._device = config, net, data, device
-        self._seconds, self._timed = seconds, timed
+        self._seconds, self._timed, self._judged = seconds, timed, judged
         self._state, self._until = state, until
         self._seed, self._offset = streams
         self._replicates = len(state["parameters"])
         self._first = int(state["epoch"])
         shape = (max(0, until - self._first), self._replicates)
-        names = (*METRICS, "learning_rate", "epoch_seconds", "validation_seconds")
+        self._metrics = metrics(config.training.task)
+        names = (*self._metrics, "learning_rate", "epoch_seconds", "validation_seconds")
         self._history = {name: np.full(shape, np.nan) for name in names}
         self._diverged: int | None = None
+        self._hopeless = False
         self._last = self._first
 
     def __call__(self) -> Progress:
@@ -164,16 +179,16 @@ class _Run:
         epoch = self._last if self._diverged is None else self._diverged
         state["epoch"] = np.array(epoch)
         done = epoch - self._first
-        metrics = {name: state[f"metrics.{name}"].copy() for name in METRICS}
+        reached = {name: state[f"metrics.{name}"].copy() for name in self._metrics}
         learnt = state["parameters"].shape[1] + learnt_before(frozen(state))
-        metrics["parameters"] = np.full(self._replicates, float(learnt))
-        metrics |= {f"{name}_seconds": state[f"seconds.{name}"].copy() for name in SECONDS}
+        reached["parameters"] = np.full(self._replicates, float(learnt))
+        reached |= {f"{name}_seconds": state[f"seconds.{name}"].copy() for name in SECONDS}
         all_stopped = all(self._stopped(each) for each in range(self._replicates))
         finished = (
             self._diverged is not None or all_stopped or epoch >= self._config.training.epochs
         )
         history = {name: values[:done] for name, values in self._history.items()}
-        return Progress(state, epoch, history, metrics, self._diverged, finished)
+        return Progress(state, epoch, history, reached, self._diverged, finished, self._hopeless)
 
     def _stopped(self, replicate: int) -> bool:
         return "stopped" in self._state and bool(self._state["stopped"][replicate])
@@ -219,11 +234,11 @@ class _Run:
             epoch += 1
             began = time.perf_counter()
             pace = self._factors(members, epoch, group.steps)
-            loss, accuracy = group.train(epoch, pace)
+            loss, score = group.train(epoch, pace)
             if reestimation is not None:
                 reestimation()
             trained = time.perf_counter()
-            values = (loss, accuracy, *evaluation())
+            values = (loss, score, *evaluation())
             ended = time.perf_counter()
             validated = ended - trained
             seconds.append((ended - began) / len(members))
@@ -232,7 +247,11 @@ class _Run:
             if health is not None:
                 momentum = config.model.batch_norm.parameters.get("momentum", 0.0)
                 ratios = settled(momentum, epoch * group.steps) or config.model.reestimated
-                self._note(members, epoch, health.figures(ratios=ratios))
+                figures = health.figures(ratios=ratios)
+                self._note(members, epoch, figures)
+                looks = self._judged and everyone and epoch & (epoch - 1) == 0
+                if looks and hopeless({name: each.mean() for name, each in figures.items()}):
+                    self._hopeless, self._until = epoch < self._until, epoch
             if not (np.isfinite(loss).all() and np.isfinite(values[2]).all()):
                 self._diverged = self._until = epoch  # the others need not go further
             elif ended - started >= share:
@@ -257,9 +276,10 @@ class _Run:
         dtype, device = arrays["parameters"].dtype, self._device
         folds = [self._data.fold(each) for each in members]
         x_train = [fold.x_train for fold in folds]
+        y_train, y_val = self._targets(members, dtype)
         rows = Rows(
             tuple(x_train) if device else _typed(x_train, dtype),
-            tuple(fold.y_train for fold in folds),
+            tuple(y_train),
         )
         group = Group(
             self._net,
@@ -273,10 +293,11 @@ class _Run:
             image=self._data.image,
             device=device,
         )
-        x_val, y_val = [fold.x_val for fold in folds], [fold.y_val for fold in folds]
+        x_val = [fold.x_val for fold in folds]
         x = device.stacked(x_val, dtype) if device else inputs(x_val, dtype)
-        y = (device.stacked if device else stacked)(y_val, np.dtype(np.int64))
-        evaluation = Evaluation(self._net, group.weights, x, y, device)
+        y = (device.stacked if device else stacked)(y_val, y_val[0].dtype)
+        task = self._config.training.task
+        evaluation = Evaluation(self._net, group.weights, x, y, device, task)
         if device is not None:  # whose buffers the host does not read in the middle of a program
             return group, evaluation, None
         model, marks = self._config.model, evaluation.marks
@@ -284,6 +305,20 @@ class _Run:
         health = Health(self._net, activation, shift, group.gradient, group.weights, marks)
         evaluation.look = health.look
         return group, evaluation, health
+
+    def _targets(self, members: list[int], dtype: np.dtype) -> tuple[list[Array], list[Array]]:
+        """Those of training and of validation, as the net learns them; equal folds share theirs."""
+        made: dict[int, tuple[Array, Array]] = {}
+        for each in members:
+            fold = self._data.fold(each)
+            if id(fold) in made:
+                continue
+            made[id(fold)] = fold.y_train, fold.y_val
+            if self._config.training.task is REGRESSION:
+                train, val = (standardised(y, self._state, each) for y in made[id(fold)])
+                made[id(fold)] = train.astype(dtype), val.astype(dtype)
+        parts = [made[id(self._data.fold(each))] for each in members]
+        return [train for train, _ in parts], [val for _, val in parts]
 
     def _predicting(self, group: Group, evaluation: Evaluation) -> tuple[float, float]:
         """Seconds of predicting the validation rows, as trained and with batch norm folded."""
@@ -320,7 +355,7 @@ class _Run:
         seconds: tuple[float, float],
     ) -> None:
         row = epoch - self._first - 1
-        for name, value in zip(METRICS, values, strict=True):
+        for name, value in zip(self._metrics, values, strict=True):
             self._history[name][row, members] = value
         self._history["learning_rate"][row, members] = rates
         for name, took in zip(("epoch_seconds", "validation_seconds"), seconds, strict=True):
@@ -338,7 +373,7 @@ class _Run:
     ) -> bool:
         """Keeps the trial's values, under early stopping the best; whether a replicate stops."""
         state, stopping = self._state, self._config.training.early_stopping
-        named = dict(zip(METRICS, values, strict=True))
+        named = dict(zip(self._metrics, values, strict=True))
         if "plateau.factor" in state:
             for place, each in enumerate(members):
                 reached = {name: float(value[place]) for name, value in named.items()}

@@ -9,7 +9,7 @@ from scipy.special import stdtrit
 
 from sweep.answers.claims import Finding
 from sweep.answers.results import Results, TrialResult
-from sweep.answers.summary import spread
+from sweep.answers.summary import SCORES, spread
 from sweep.spec.claims import shown
 
 
@@ -38,7 +38,8 @@ def answer(results: Results, claims: Sequence[Finding] = ()) -> str:
     study = results.study
     settings = ", ".join(f"{name} {_shown(value)}" for name, value in best.params.items())
     test = results.test
-    tested = f", and {spread(test['values'])} accuracy on the test split" if test else ""
+    score = SCORES[study.score]
+    tested = f", and {spread(test['values'])} {score} on the test split" if test else ""
     first = (
         f"Of {len(results.trials)} trials #{best.number} is the best: {study.metric} "
         f"{spread(best.values)} (mean ± sd, {len(best.values)} replicates){tested}, with "

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from sweep.answers.claims import CHOOSING, Finding
 from sweep.answers.intervals import ERROR, SPENT
+from sweep.answers.outcomes import ACCURACIES
 from sweep.spec.claims import shown
 
 HEAD = ("claim", "effect", "interval", "pairs", "verdict")
@@ -68,6 +69,11 @@ def _on_divergence(found: Sequence[Finding]) -> str:
     count = max(each.diverged for each in found)
     if not count:
         return ""
+    if not any(each.claim.startswith(ACCURACIES) for each in found):
+        return (
+            f" A trial that diverged (up to {count} a claim) has no mean loss and no mean R², so "
+            "nothing is judged by these."
+        )
     return (
         f" In a trial that diverged (up to {count} a claim) the replicate that did counts with the "
         "accuracy its weights then had, about that of guessing, and those cut short with anything "

@@ -39,12 +39,12 @@ def predicted(
 ) -> list[Array]:
     """What the arrays of a trained model say of the validation rows, as `confusion` takes it."""
     rows = [fold.x_val for fold in datasets.data(config).folds]
-    return datasets.trainers.predict_proba(config, model.weights_of(arrays), rows)
+    return datasets.trainers.predict(config, model.weights_of(arrays), rows)
 
 
 def records(files: Mapping[int, Path], datasets: Datasets, at_ms: int) -> Iterator[Confusion]:
-    """What trials confuse whose weights are in files, by number."""
-    if len(datasets.classes) > MOST_CLASSES:
+    """What trials confuse whose weights are in files, by number; nothing in a regression."""
+    if not 0 < len(datasets.classes) <= MOST_CLASSES:
         return
     for number, file in files.items():
         with suppress(checkpoint.CheckpointError):

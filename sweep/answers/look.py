@@ -84,9 +84,11 @@ class Look:
             missing = len(self._cells) - len(trials) + len(short)
             return f"{text}; {missing} trials are yet to be trained"
         if diverged(ended[0]) and by not in ACCURACIES:
+            what = "R²" if by.endswith("_r2") else "a loss"
+            cure = "" if self.study.data.regression else ": a claim by accuracy can be judged"
             return (
-                f"{text}; trial {ended[0].number} {ended[0].reason}, and a loss has no mean where "
-                "some of it is infinite: a claim by accuracy can be judged"
+                f"{text}; trial {ended[0].number} {ended[0].reason}, and {what} has no mean where "
+                f"some of it is infinite{cure}"
             )
         state = ended[0].reason or f"no finite {by} in every replicate"
         return f"{text}; trial {ended[0].number} is {ended[0].state}: {state}"

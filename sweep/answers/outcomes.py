@@ -3,7 +3,8 @@
 A trial ends when one of its replicates diverges. By an accuracy the replicate that diverged counts
 with what its weights then came to, which is about guessing; where the others would have ended is
 not known, so they count with anything from 0 to 1 (the bounds of Manski 1990). A loss has no mean
-where some of it is infinite, so by a loss such a trial has no outcome.
+where some of it is infinite, so by a loss such a trial has no outcome, nor has it by R², which has
+no least value.
 """
 
 from collections.abc import Mapping

@@ -98,7 +98,7 @@ class Results:
 
     @property
     def test(self) -> dict[str, Any] | None:
-        """The winner's accuracy on the test split; None until it has been looked at."""
+        """The winner's accuracy, or R², on the test split; None until it has been looked at."""
         best = self.best
         looks = [look for look in self.looks if best and look["trial"] == best.number]
         return {key: looks[-1][key] for key in ("mean", "sd", "values")} if looks else None

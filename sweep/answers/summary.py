@@ -12,6 +12,9 @@ from sweep.answers.claims import Finding, findings
 from sweep.answers.results import Results, TrialResult
 from sweep.recording.outbox import Backlog
 
+SCORES = {"accuracy": "accuracy", "r2": "R²"}
+"""What is told of a winner, in words."""
+
 SHOWN = 5
 """How many of the best trials are shown."""
 
@@ -38,7 +41,7 @@ def figure(value: float) -> str:
 
 
 def summary(results: Results, seconds: float | None, folder: str | None) -> None:
-    """Prints a study: its counts, its best trials, the winner's test accuracy, where to look."""
+    """Prints a study: its counts, its best trials, how the winner did on the test split."""
     console = Console(highlight=False)
     study = results.study
     counts = ", ".join(f"{number} {state}" for state, number in results.counts.items() if number)
@@ -63,7 +66,7 @@ def summary(results: Results, seconds: float | None, folder: str | None) -> None
     test = results.test
     if test is not None and results.best is not None:
         console.print(
-            f"test accuracy of the winner (#{results.best.number}): "
+            f"test {SCORES[study.score]} of the winner (#{results.best.number}): "
             f"{spread(test['values'])} over {len(test['values'])} replicates"
         )
     where = f" --workspace {shlex.quote(folder)}" if folder else ""

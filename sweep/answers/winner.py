@@ -19,29 +19,35 @@ from sweep.spec.study import Study
 from sweep.workspace import StudyFolder
 from trainer import checkpoint
 from trainer.arrays import Array
+from trainer.tasks import REGRESSION
 
 
 def look(study: Study, storage: Storage, folder: StudyFolder, datasets: Datasets) -> None:
     """Evaluates the winner on the test split, unless that has been done, and logs the look.
 
-    What it confuses on the validation rows is noted beside it.
+    What classes it confuses on the validation rows is noted beside it.
     """
     best = read(folder).best
     looks = storage.notes().get(TEST, [])
-    if best is None or any(each["trial"] == best.number for each in looks):
+    looked = best is not None and any(each["trial"] == best.number for each in looks)
+    if best is None or (looked and folder.winner.exists()):
         return
     plain = study.config(best.params)
-    arrays = _arrays(study, best, folder, datasets)
-    accuracy = _test_accuracy(plain, arrays, datasets)
-    counts = confusion(predicted(plain, arrays, datasets), datasets.data(plain))
+    arrays = _arrays(study, best, folder, datasets)  # its file, too, is made where it is lost
+    if looked:
+        return
+    scores = _test_scores(plain, arrays, datasets)
     entry = {
         "trial": best.number,
-        "mean": float(np.mean(accuracy)),
-        "sd": float(np.std(accuracy, ddof=1)) if len(accuracy) > 1 else 0.0,
-        "values": accuracy,
+        "mean": float(np.mean(scores)),
+        "sd": float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0,
+        "values": scores,
         "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     }
     storage.note(TEST, [*looks, entry])
+    if study.data.regression:
+        return
+    counts = confusion(predicted(plain, arrays, datasets), datasets.data(plain))
     storage.note(
         CONFUSION,
         {
@@ -86,11 +92,18 @@ def _arrays(
     return arrays
 
 
-def _test_accuracy(
+def _test_scores(
     plain: Mapping[str, Any], arrays: Mapping[str, Array], datasets: Datasets
 ) -> list[float]:
-    """The accuracy of every replicate on the test rows, each with its fold's preprocessing."""
+    """The accuracy, or R², of every replicate on the test rows.
+
+    Each has its fold's preprocessing.
+    """
     splits = datasets.splits(plain)
     rows = [splits.test(fold)[0] for fold in range(len(splits.preprocessing))]
-    odds = datasets.trainers.predict_proba(plain, model.weights_of(arrays), rows)
-    return [float(np.mean(each.argmax(axis=1) == splits.raw_test[1])) for each in odds]
+    answers = datasets.trainers.predict(plain, model.weights_of(arrays), rows)
+    y = splits.raw_test[1]
+    if splits.data.task is REGRESSION:
+        whole, errors = REGRESSION.whole(y[None]), np.stack(answers) - y
+        return [float(each) for each in REGRESSION.share(np.square(errors).sum(axis=1), whole)]
+    return [float(np.mean(each.argmax(axis=1) == y)) for each in answers]

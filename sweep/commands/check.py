@@ -28,10 +28,10 @@ def check(
       python -m sweep check studies/digits.yaml --set replicates=5
     """
     from sweep.spec import study as studies
-    from sweep.spec.study_file import load, override
+    from sweep.spec.places import opened
 
     with told():
-        checked = studies.check(override(load(study), list(assignments)))
+        checked = studies.check(opened(study, assignments))
     record, unknown = _record(checked, allow_code)
     space = {each.name: str(each) for each in checked.parameters()}
     if as_json:

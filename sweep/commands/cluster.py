@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from sweep.commands.options import Mistake, leave, told
+from sweep.commands.options import Mistake, json_option, leave, print_json, told
 
 if TYPE_CHECKING:
     from sweep.cluster import Cluster
@@ -36,20 +36,31 @@ def cluster_option(command: Command) -> Command:
 )
 @click.option("--address", metavar="URL", default=JOBS, show_default=True, help="Its Ray Jobs.")
 @click.option("--workspace", "folder", metavar="DIR", help="On the head; else its ~/results.")
-def submit(study: Path, assignments: tuple[str, ...], address: str, folder: str | None) -> None:
+@json_option
+def submit(
+    study: Path,
+    assignments: tuple[str, ...],
+    address: str,
+    folder: str | None,
+    as_json: bool,
+) -> None:
     """Run STUDY on a cluster: its driver becomes a job on the head, and this command returns.
+
+    Data with a relative path travel (up to 90 MiB); others must be at their path on the head.
 
     \b
     Example:
       python -m sweep submit studies/digits.yaml --address http://127.0.0.1:8265
     """
+    from sweep.spec.places import opened
     from sweep.spec.study import check
     from sweep.spec.study_file import load, override
 
     with reached(address) as cluster:
-        checked = check(override(load(study), list(assignments)))
-        job = cluster.submit(checked, folder)
-    started(job, checked.name, address)
+        written = check(override(load(study), list(assignments)))
+        source = check(opened(study, assignments)).data.source
+        job = cluster.submit(written, source, folder)
+    started(job, written.name, address, as_json=as_json)
 
 
 @click.command()
@@ -69,8 +80,11 @@ def logs(name: str, follow: bool, address: str) -> None:
         leave(1)
 
 
-def started(job: str, name: str, address: str) -> None:
+def started(job: str, name: str, address: str, *, as_json: bool) -> None:
     """Says which job was started, and how to watch it."""
+    if as_json:
+        print_json({"job": job, "name": name, "address": address})
+        return
     click.echo(f"job:   {job}")
     click.echo(f"watch: python -m sweep logs -f {name} --address {address}")
 

@@ -1,6 +1,7 @@
 """`reproduce`, `sync` and `delete`: what is done with a study after its sweep."""
 
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +15,9 @@ from sweep.commands.options import (
     told,
     workspace_option,
 )
+
+if TYPE_CHECKING:
+    from sweep.workspace import StudyFolder
 
 
 @click.command()
@@ -141,6 +145,7 @@ def delete(name: str, yes: bool, folder: str | None) -> None:
             tracking.discard(client, experiment, runs.values())
         except tracking.TrackingError as error:
             raise Mistake(str(error)) from None
+    _delete_states(study)
     if isinstance(study.storage, str):
         from sweep.search.storage import discard
 
@@ -148,3 +153,26 @@ def delete(name: str, yes: bool, folder: str | None) -> None:
             discard(study.storage, name)
     study.discard()
     click.echo(f"deleted {name}")
+
+
+def _delete_states(study: "StudyFolder") -> None:
+    """Removes the saved states of trials from where the study file keeps them."""
+    from sweep.scheduling.folders import folder, kept_as
+    from sweep.search.storage import IDENTITY, Storage
+    from sweep.spec.study import check
+    from sweep.spec.study_file import load
+
+    with told():
+        storage = check(load(study.file)).storage
+        if storage is None:
+            return
+        try:
+            identity = Storage(study.storage, study.name).notes().get(IDENTITY)
+        except FileNotFoundError:  # it was stored and never run
+            return
+        if identity is None:
+            return
+        try:
+            folder(storage, kept_as(study.name, identity)).discard()
+        except OSError as error:
+            raise Mistake(f"storage: its states can't be removed from {storage}: {error}") from None

@@ -107,8 +107,9 @@ def resume(
     """
     if address and address.startswith(("http:", "https:")):
         options = [*(["--trials", trials] if trials else []), *["--decide"] * decide]
+        options += [f"--allow-code={each}" for each in allow_code]
         with reached(address) as cluster:
-            started(cluster.resume(name, options, folder), name, address)
+            started(cluster.resume(name, options, folder), name, address, as_json=as_json)
         return
     from sweep import driver
 

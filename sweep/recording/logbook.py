@@ -61,8 +61,8 @@ class Logbook:
         """Records what the trials train on."""
         x, _ = self._datasets.splits(self._study.first_config()).raw_test
         example = np.asarray(x[:EXAMPLES], dtype=np.float32).tolist()
-        digest, classes = self._datasets.digest, self._datasets.classes
-        self._outbox.add(Dataset(self._study.data.source, digest, example, classes, _now()))
+        data, source = self._datasets, self._study.data.source
+        self._outbox.add(Dataset(source, data.digest, example, data.classes, _now(), data.targets))
 
     def best(self) -> dict[int, Path]:
         """The files with the weights of the best trials, as far as they are kept."""

@@ -44,8 +44,9 @@ def save(trial: int, weights: Path, data: Dataset, target: Path) -> None:
     if kept.config["trial"] != trial:
         raise WeightsGone(f"{weights.name} holds trial {kept.config['trial']}, not {trial}")
     replicate = int(kept.config["replicate"])
+    kind, names = ("classes", data.classes) if data.classes else ("targets", data.targets)
     example = np.array(data.example, dtype=np.float32)
-    inputs, outputs = (-1, example.shape[1]), (-1, len(data.classes))
+    inputs, outputs = (-1, example.shape[1]), (-1, len(names))
     signature = ModelSignature(
         Schema([TensorSpec(np.dtype(np.float32), inputs)]),
         Schema([TensorSpec(np.dtype(np.float32), outputs)]),
@@ -61,7 +62,7 @@ def save(trial: int, weights: Path, data: Dataset, target: Path) -> None:
             signature=signature,
             input_example=example,
             pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "numpy")],
-            metadata={"classes": list(data.classes), "replicate": replicate},
+            metadata={kind: list(names), "replicate": replicate},
         )
 
 

@@ -140,6 +140,17 @@ class Outbox:
             (_key(record.trial), *packed(record), last_epoch, isinstance(record, Late)),
         )
 
+    def renew(self, sweep_id: str, records: Iterable[Record]) -> None:
+        """Goes on where another outbox of the study was lost, with what is known of its trials.
+
+        There may be runs in MLflow of which nothing is known here.
+        """
+        with self.batch():
+            self.note("sweep_id", sweep_id)
+            self.note("renewed", "yes")
+            for record in records:
+                self.add(record)
+
     def ends(self) -> dict[int, str | None]:
         """The state in which each trial on record ended; None for one that has not ended."""
         rows = self._db.execute(
@@ -210,7 +221,12 @@ class Outbox:
                 self.add(record)
 
     def first_without_run_ms(self) -> int:
-        """When the first pending record was made whose trial has no run yet; 0 if there is none."""
+        """When the first pending record was made whose trial has no run yet; 0 if there is none.
+
+        0 too where runs may be older than all records.
+        """
+        if self.fact("renewed"):
+            return 0
         (at_ms,) = self._db.execute(
             "SELECT min(json_extract(fields, '$.at_ms')) FROM entries "
             "WHERE state = 'pending' AND trial NOT IN (SELECT trial FROM runs)"
@@ -288,6 +304,13 @@ class Outbox:
         """What was noted: `sweep_id`, `tracking_uri`, `experiment_id`, `trouble`."""
         row = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return None if row is None else str(row[0])
+
+    @property
+    def sweep_id(self) -> str:
+        """What tells the study from every other of its name."""
+        found = self.fact("sweep_id")
+        assert found is not None
+        return found
 
     def note(self, name: str, value: str | None) -> None:
         """Notes a fact, or forgets it (None)."""

@@ -1,4 +1,4 @@
-"""Learning curves: train and validation loss, and accuracy, over epochs, as a PNG file.
+"""Learning curves: train and validation loss, and accuracy or R², over epochs, as a PNG file.
 
 A painter keeps one figure and draws every picture on it: making the axes and their ticks anew costs
 more than the curves.
@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 from sweep.recording.projection import cut, described, mean_and_sd
 from sweep.recording.records import Epochs, Record, TrialEnded, TrialStarted
 
-METRICS = ("loss", "accuracy")
+PANELS = ("loss", "score")
+SCORES = {"accuracy": "accuracy", "r2": "R²"}
+"""What may be in the second panel, by the name of the metric, and its title."""
 SPLITS = {"train": ("train", "#1f77b4"), "val": ("validation", "#d95f02")}
 """The label and the colour of the curves of each split."""
 LONGEST_HEADING, LONGEST_LINE = 45, 105
@@ -40,12 +42,11 @@ class CurvePainter:
     def __init__(self) -> None:
         self._figure = Figure((8, 3.6), 100)
         FigureCanvasAgg(self._figure)
-        self._axes = dict(zip(METRICS, self._figure.subplots(1, 2), strict=True))
+        self._axes = dict(zip(PANELS, self._figure.subplots(1, 2), strict=True))
         self._figure.subplots_adjust(left=0.078, right=0.985, bottom=0.125, top=0.765, wspace=0.18)
         self._heading = self._line(0.975, fontsize=11, weight="bold")
         self._outcome = self._line(0.905, fontsize=9, linespacing=1.3)
-        for metric, axes in self._axes.items():
-            axes.set_title(metric, fontsize=10, y=1.0, pad=4)
+        for axes in self._axes.values():
             axes.set_xlabel("epoch", labelpad=1)
             axes.grid(alpha=0.25, linewidth=0.6)
             axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
@@ -70,7 +71,11 @@ class CurvePainter:
         first = links[0].first_epoch if links else 1
         self._heading.set_text(_fitted(_name(records), LONGEST_HEADING))
         self._outcome.set_text(f"{_ending(records)}\n{_early_stops(history, first)}")
-        for metric, axes in self._axes.items():
+        score = next((name for name in SCORES if f"val_{name}" in history), "accuracy")
+        for metric, title, axes in zip(
+            ("loss", score), ("loss", SCORES[score]), self._axes.values(), strict=True
+        ):
+            axes.set_title(title, fontsize=10, y=1.0, pad=4)
             curves = {split: history.get(f"{split}_{metric}") for split in SPLITS}
             _draw_curves(axes, {s: c for s, c in curves.items() if c is not None}, first)
         self._figure.savefig(path, format="png", pil_kwargs={"compress_level": 4})

@@ -41,6 +41,7 @@ class Dataset:
         digest: a digest of the rows and of how they were split.
         example: a few raw rows (n, D).
         classes: the names of the classes, in the order of the probabilities.
+        targets: the names of the numbers to predict, where there are no classes.
     """
 
     trial: ClassVar[None] = None
@@ -49,6 +50,7 @@ class Dataset:
     example: Sequence[Sequence[float]]
     classes: Sequence[str]
     at_ms: int
+    targets: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class TrialStarted:
         name: the name of the run.
         params: the flat configuration.
         config: the configuration as YAML text.
+        recalled: told again, because the outbox was lost: what MLflow has of its end stands.
     """
 
     trial: int
@@ -67,6 +70,7 @@ class TrialStarted:
     config: str
     at_ms: int
     tags: Mapping[str, str] = field(default_factory=dict)
+    recalled: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,7 @@ class TrialEnded:
         error: the traceback of a failed trial.
         weights: the file of the weights, relative to the folder of the study. It may be deleted
             once it has been sent.
+        recalled: as for a start.
     """
 
     trial: int
@@ -117,6 +122,7 @@ class TrialEnded:
     error: str | None = None
     weights: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    recalled: bool = False
 
 
 @dataclass(frozen=True)

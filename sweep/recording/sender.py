@@ -23,7 +23,7 @@ from sweep.recording.gradient_flow import FlowPainter
 from sweep.recording.metric_tables import MetricTables
 from sweep.recording.outbox import PARENT, Entry, Outbox, Run
 from sweep.recording.pictures import CurvePainter
-from sweep.recording.projection import Changes, Point, project
+from sweep.recording.projection import STATUS, Changes, Point, project
 from sweep.recording.records import (
     Confusion,
     Dataset,
@@ -32,6 +32,7 @@ from sweep.recording.records import (
     Record,
     Report,
     TrialEnded,
+    TrialStarted,
     Weights,
     Winner,
 )
@@ -63,6 +64,7 @@ class Sender:
         self._tables = MetricTables.of(client.tracking_uri)
         self._runs = outbox.runs()
         self._made_before: dict[int | None, Run] | None = None
+        self._states: dict[int | None, str] = {}
         self._certain: set[int | None] = set()
         self._creation_open: set[int | None] = set()
         for weights in outbox.weights_sent():  # killed between marking and deleting
@@ -87,10 +89,15 @@ class Sender:
         changes = project(entry.record for entry in entries)
         files = self._collect(changes)
         run = self._runs.get(trial) or self._find(trial)
+        if run is not None and self._stands(trial, entries):
+            self._outbox.sent(entries)
+            return
         made = run is None
         if run is None:
             run = self._make(trial, changes)
-        points = changes.points if trial in self._certain else self._missing(run, changes.points)
+        points = changes.points
+        if trial not in self._certain:
+            points = self._missing(run, points, by_step=trial is not None)
         self._certain.discard(trial)
         self._client.log_batch(
             run.run_id,
@@ -162,11 +169,27 @@ class Sender:
 
     def _finish(self, entries: Sequence[Entry]) -> None:
         ends = [entry.record for entry in entries if isinstance(entry.record, TrialEnded)]
-        drawn = [LearningCurve(end.trial, end.at_ms) for end in ends if end.state != "failed"]
+        drawn = [
+            LearningCurve(end.trial, end.at_ms)
+            for end in ends
+            if end.state != "failed" and not end.recalled
+        ]
         self._outbox.sent(entries, drawn)
         for end in ends:
             if end.weights is not None:
                 (self._study_dir / end.weights).unlink(missing_ok=True)
+
+    def _stands(self, trial: int | None, entries: Sequence[Entry]) -> bool:
+        """Whether MLflow has what these say already, of a trial whose outbox was lost."""
+        there = self._states.get(trial)
+        for entry in entries:
+            match entry.record:
+                case TrialStarted(recalled=True) if there in STATUS:
+                    continue
+                case TrialEnded(recalled=True, state=state) if there == state:
+                    continue
+            return False
+        return True
 
     # Runs.
 
@@ -174,7 +197,7 @@ class Sender:
         tags = {"sweep.study": self._study_dir.name} | changes.tags
         if trial is None:
             name = self._study_dir.name
-            tags |= {"sweep.id": self._sweep_id()}
+            tags |= {"sweep.id": self._outbox.sweep_id}
         else:
             name = changes.name or f"#{trial}"
             tags |= {
@@ -196,7 +219,7 @@ class Sender:
     def _find(self, trial: int | None) -> Run | None:
         """The run of a trial that was made by another process, or by a call that broke off."""
         if trial is None:
-            found = self._search({"sweep.id": self._sweep_id()})
+            found = self._search({"sweep.id": self._outbox.sweep_id})
         elif trial in self._creation_open:
             parent = self._parent().run_id
             found = self._search({"mlflow.parentRunId": parent, "sweep.trial": str(trial)})
@@ -218,6 +241,7 @@ class Sender:
             number = run.data.tags.get("sweep.trial")
             trial = None if number is None else int(number)
             found[trial] = Run(run.info.run_id, run.info.artifact_uri)
+            self._states[trial] = run.data.tags.get("sweep.state", "")
         return found
 
     def _keep(self, trial: int | None, run: Run) -> Run:
@@ -225,19 +249,22 @@ class Sender:
         self._runs[trial] = run
         return run
 
-    def _sweep_id(self) -> str:
-        sweep_id = self._outbox.fact("sweep_id")
-        assert sweep_id is not None
-        return sweep_id
+    def _missing(self, run: Run, points: Sequence[Point], *, by_step: bool) -> list[Point]:
+        """The points that are not in the history of the run.
 
-    def _missing(self, run: Run, points: Sequence[Point]) -> list[Point]:
-        """The points that are not in the history of the run."""
+        A trial has one value a step, whenever it was found: what is trained again after a crash
+        comes to the same. The parent run's are told apart by their time.
+        """
         there = {
-            (name, point.step, point.timestamp)
+            (name, point.step, 0 if by_step else point.timestamp)
             for name in {point.name for point in points}
             for point in self._client.get_metric_history(run.run_id, name)
         }
-        return [point for point in points if (point.name, point.step, point.at_ms) not in there]
+        return [
+            point
+            for point in points
+            if (point.name, point.step, 0 if by_step else point.at_ms) not in there
+        ]
 
     # Files.
 

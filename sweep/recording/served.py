@@ -1,4 +1,4 @@
-"""The code of a model in MLflow: raw features in, class probabilities out.
+"""The code of a model in MLflow: raw features in, class probabilities or numbers out.
 
 MLflow copies this file and the package `trainer` into the model and runs them from there, so a
 model holds text and plain arrays, no pickle, and needs nothing of the sweep.
@@ -12,7 +12,7 @@ from mlflow.pyfunc import PythonModel
 
 from trainer import checkpoint
 from trainer.config import Config
-from trainer.prediction import predict_proba
+from trainer.prediction import predict
 from trainer.preprocessing import transform
 from trainer.rules import build
 
@@ -39,10 +39,10 @@ class Served(PythonModel):  # type: ignore[misc]
     def predict(
         self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None
     ) -> np.ndarray:
-        """Probabilities (n, K) float32 for raw rows (n, D)."""
+        """Probabilities, or numbers in their unit, (n, K) float32 for raw rows (n, D)."""
         x = transform(self._fitted, np.asarray(model_input, dtype=np.float32))
-        odds: np.ndarray = predict_proba(self._config, self._weights, x)[0]
-        return odds.astype(np.float32)
+        answers: np.ndarray = predict(self._config, self._weights, x)[0]
+        return answers.astype(np.float32)
 
 
 set_model(Served())

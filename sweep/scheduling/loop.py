@@ -85,6 +85,8 @@ class Loop:
                     self._end(self._active[number], Event.STOP, "stopped by the user")
             self._end_overdue()
         self.watch(self._standing())
+        if self.states is not None and not self.search.wanted:
+            self.states.clear()  # with what a driver that died has left
 
     def _goes_on(self) -> bool:
         """Whether new trials may start."""
@@ -185,8 +187,8 @@ class Loop:
         trial.unsaved += seconds
         if self.states is not None and trial.unsaved >= self.study.checkpoint.seconds:
             with suppress(StateLost):
-                self.states.save(trial.number, self.runner.state(trial.number))
-                trial.unsaved = 0.0
+                if self.states.save(trial.number, self.runner.state(trial.number)):
+                    trial.unsaved = 0.0
 
     def _end_overdue(self) -> None:
         limit = self.study.resources.timeout
@@ -275,7 +277,8 @@ class Loop:
             epoch = outcome.diverged or trial.epoch
             self._end(trial, Event.DIVERGE, f"diverged at epoch {epoch}")
             return
-        if outcome.epoch < rung and not outcome.finished:  # nothing is decided between rungs
+        # nothing is decided between rungs, where a link ends that was long enough
+        if outcome.epoch < rung and not (outcome.finished or outcome.hopeless):
             trial.happens(Event.ADVANCE)
             self._save(trial, outcome.seconds)
             self._submit(trial, since)
@@ -319,7 +322,8 @@ class Loop:
         self.records.ended(trial, fetch, error, best=best)
         if self.states is not None and fetch is not None and trial.until is not None:
             with suppress(StateLost):  # others may start from it
-                self.states.save(trial.number, fetch())
+                if not self.states.save(trial.number, fetch()):
+                    self.trouble = "the states from which trials start can't be saved (storage)"
         self.search.end(trial)
         self._exhausted = False
         self._forget(trial)

@@ -72,14 +72,17 @@ class Records(Protocol):
 class States(Protocol):
     """Who keeps states beyond the life of this driver (see `sweep.scheduling.states`)."""
 
-    def save(self, number: int, state: TrainerState) -> None:
-        """Keeps a trial's state in the place of the one before it."""
+    def save(self, number: int, state: TrainerState) -> bool:
+        """Keeps a trial's state in the place of the one before it; whether it could."""
 
     def load(self, number: int) -> TrainerState | None:
         """What was kept of a trial, if anything."""
 
     def forget(self, number: int) -> None:
         """Drops what was kept of a trial."""
+
+    def clear(self) -> None:
+        """Drops everything."""
 
 
 @dataclass

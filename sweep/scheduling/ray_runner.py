@@ -79,6 +79,9 @@ class RayRunner:
                 )
             else:
                 ray.init(address=address, log_to_driver=False, logging_level="error", **travels)
+        except KeyboardInterrupt:
+            ray.shutdown()
+            raise
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise RayUnavailable(f"Ray at {address or 'this machine'}: {error}") from error
         home = ray.get_runtime_context().get_node_id()

@@ -64,8 +64,9 @@ class Advanced:
 
     `history[name]` is `(E, R)`, its rows the epochs `epoch - E + 1 … epoch`; `metrics[name]` is
     `(R,)`, the trial's result if it ended here. `diverged` is the epoch at which a replicate's loss
-    stopped being finite; `finished` says that nothing is left to train; `seconds` is what the link
-    took its worker, `host` the machine, and `environment` what the bits of its numbers depend on.
+    stopped being finite; `finished` says that nothing is left to train, `hopeless` that the link
+    ended sooner because no training can help; `seconds` is what it took its worker, `host` the
+    machine, and `environment` what the bits of its numbers depend on.
     """
 
     number: int
@@ -77,6 +78,7 @@ class Advanced:
     seconds: float
     environment: Mapping[str, Any] = field(default_factory=dict)
     host: str = ""
+    hopeless: bool = False
 
     def timings(self, elapsed: float) -> dict[str, float]:
         """Where the seconds went that have `elapsed` since the link was submitted.
@@ -155,9 +157,10 @@ class Maker(Protocol):
 
 @dataclass(frozen=True)
 class NetMaker:
-    """Makes nets of ours, whose predictions are `timed` if trials are judged by that."""
+    """Makes nets of ours: `timed` if their predictions are, `judged` if trials may be pruned."""
 
     timed: bool = False
+    judged: bool = False
     modules = ()
 
     def equipped(self) -> None:
@@ -167,7 +170,7 @@ class NetMaker:
     def trainer(self, link: Link) -> Trainer:
         """The net of a link's configuration."""
         device = opened() if link.gpu else None
-        return Net(build(Config, link.config), device, link.seconds, self.timed)
+        return Net(build(Config, link.config), device, link.seconds, self.timed, self.judged)
 
     def environment(self, link: Link) -> Mapping[str, Any]:
         """The card, if it trains on one."""
@@ -254,6 +257,7 @@ def advance(
         time.perf_counter() - started,
         {**environment(link.threads), **maker.environment(link)},
         platform.node(),
+        progress.hopeless,
     )
     return outcome, progress.state
 

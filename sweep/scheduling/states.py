@@ -1,39 +1,88 @@
-"""States of trials that outlive the driver: files, one a trial.
+"""States of trials that outlive the driver: files, named by the trial and its epochs.
 
 The driver owns every reference to a state, so its death loses them all. A state is saved when
-training it again would cost more than `checkpoint.seconds`; a later run goes on from there.
+training it again would cost more than `checkpoint.seconds`; a later run goes on from there. The
+state before is removed when the new one is there, so that a write that was cut off costs one step.
 """
 
-from pathlib import Path
+import re
+import sys
 
+from sweep.scheduling.folders import Folder
 from trainer import checkpoint
 from trainer.state import State
 
+NAME = re.compile(r"(\d+)-(\d+)\.npz")
+
 
 class States:
-    """The saved states of one study, in the folder `path`, which need not exist."""
+    """The saved states of one study. Used from one thread; a folder belongs to one driver."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, folder: Folder) -> None:
+        """Looks once at what is in the folder, which need not exist.
 
-    def save(self, number: int, state: State) -> None:
-        """Saves a trial's state in the place of the one before it."""
-        self._path.mkdir(exist_ok=True)
-        checkpoint.save(self._file(number), state, {"trial": number})
+        Raises:
+            OSError: it can't be read.
+        """
+        self._folder = folder
+        self._told = ""
+        self._saved: dict[int, set[int]] = {}
+        for name in folder.names():
+            if found := NAME.fullmatch(name):
+                self._saved.setdefault(int(found[1]), set()).add(int(found[2]))
+
+    def save(self, number: int, state: State) -> bool:
+        """Saves a trial's state in the place of the one before it; says so if it can't be."""
+        epoch = int(state["epoch"])
+        try:
+            with self._folder.written(_name(number, epoch)) as path:
+                checkpoint.save(path, state, {"trial": number})
+        except OSError as error:
+            self._tell(f"the state of trial {number} can't be saved: {error}")
+            return False
+        before = self._saved.get(number, set())
+        self._saved[number] = before | {epoch}
+        self._remove(number, before - {epoch})
+        return True
 
     def load(self, number: int) -> State | None:
-        """The trial's last saved state; None if there is none that is whole."""
-        file = self._file(number)
-        if not file.exists():
-            return None
-        try:
-            return checkpoint.load(file).arrays
-        except checkpoint.CheckpointError:
-            return None
+        """The trial's last saved state that is whole, if there is one; says which is not."""
+        for epoch in sorted(self._saved.get(number, ()), reverse=True):
+            try:
+                with self._folder.fetched(_name(number, epoch)) as path:
+                    return checkpoint.load(path).arrays
+            except (OSError, checkpoint.CheckpointError) as error:
+                self._tell(f"trial {number} can't go on from epoch {epoch}: {error}")
+        return None
 
     def forget(self, number: int) -> None:
         """Removes what was saved of a trial."""
-        self._file(number).unlink(missing_ok=True)
+        self._remove(number, set(self._saved.get(number, ())))
 
-    def _file(self, number: int) -> Path:
-        return self._path / f"{number:05}.npz"
+    def clear(self) -> None:
+        """Removes everything."""
+        try:
+            self._folder.discard()
+        except OSError as error:
+            self._tell(f"saved states can't be removed: {error}")
+        self._saved.clear()
+
+    def _remove(self, number: int, epochs: set[int]) -> None:
+        for epoch in epochs:
+            try:
+                self._folder.remove(_name(number, epoch))
+            except OSError as error:
+                self._tell(f"a saved state can't be removed: {error}")
+            self._saved[number].discard(epoch)
+        if not self._saved.get(number):
+            self._saved.pop(number, None)
+
+    def _tell(self, text: str) -> None:
+        """Says it, unless it was the last thing said."""
+        if text != self._told:
+            print(f"storage: {text}", file=sys.stderr)
+        self._told = text
+
+
+def _name(number: int, epoch: int) -> str:
+    return f"{number:05}-{epoch:06}.npz"

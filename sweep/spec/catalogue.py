@@ -13,6 +13,9 @@ _INSTALLED, _CHECKOUT = (folder / "studies" for folder in Path(__file__).parents
 STUDIES = _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
 """Where they are: in the package when it is installed, beside it in a checkout."""
 
+BUNDLED = ("digits", "diabetes")
+"""Sources that ship with scikit-learn."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -75,7 +78,7 @@ def _entry(file: Path) -> Entry:
 
 
 def _needs(study: Study) -> Iterator[str]:
-    if study.data.source != "digits":
+    if study.data.source not in BUNDLED:
         yield f"data.source ({study.data.source})"
     if study.trainer is not None:
         yield f"--allow-code {study.trainer.partition(':')[0]}"

@@ -8,6 +8,7 @@ from sweep.spec import space
 from sweep.spec.corners import corners
 from sweep.spec.objectives import Constraint
 from trainer.config import Config, conflicts, elsewhere
+from trainer.losses import LOSSES, OF_NUMBERS
 from trainer.rules import Problem, build, join, named
 
 LISTED = ("grid", "factorial")
@@ -51,10 +52,12 @@ def contradictions(
         template: those that its trials are trained by, with their distributions.
         constraints: its constraints.
     """
+    regression = named(tree["data"]["task"])[0] == "regression"
     if tree["trainer"] is None:
-        problems = _conflicts(template, tree["resources"]["gpu"])
+        problems = _conflicts(template, tree["resources"]["gpu"], regression=regression)
     else:
         problems = _unmodelled(tree)
+    problems += _beside_the_task(tree, constraints, regression=regression)
     problems += _unsearchable(tree, template) or _unrepeatable(tree, template)
     problems += _misjudged(tree, constraints)
     problems += _miscounted(tree, values)
@@ -69,7 +72,7 @@ def mutates(name: str) -> bool:
     return name.startswith(MUTABLE)
 
 
-def _conflicts(template: Tree, gpu: float | str) -> list[Problem]:
+def _conflicts(template: Tree, gpu: float | str, *, regression: bool) -> list[Problem]:
     """Combinations of fields that can't be trained, wherever the search space can reach one.
 
     A conflict is between two fields, so every pair of extreme values is tried, with the other
@@ -79,8 +82,38 @@ def _conflicts(template: Tree, gpu: float | str) -> list[Problem]:
     for plain in corners(template):
         config = build(Config, plain)
         problems = conflicts(config) + (elsewhere(config) if gpu not in (0, "auto") else [])
+        loss = config.training.loss.name
+        if (loss in OF_NUMBERS) != regression:
+            wanted = " or ".join(each for each in LOSSES if (each in OF_NUMBERS) == regression)
+            rule = f"must be {wanted} with data.task {_task(regression=regression)}"
+            problems = [Problem("training.loss", rule, loss)]
         found |= {str(problem): problem for problem in problems}
     return list(found.values())
+
+
+def _task(*, regression: bool) -> str:
+    return "regression" if regression else "classification"
+
+
+def _beside_the_task(
+    tree: Tree, constraints: Sequence[Constraint], *, regression: bool
+) -> Iterator[Problem]:
+    """What is of no meaning with numbers to predict, or with classes."""
+    task = _task(regression=regression)
+    if regression and tree["trainer"] is not None:
+        yield Problem("data.task", "must be classification with trainer", task)
+    if regression and tree["data"]["classes"] is not None:
+        yield Problem("data.classes", f"must be left out with data.task {task}")
+    judges = [("objective.metric", each["metric"]) for each in tree["objective"]]
+    judges += [(join("constraints", at), each.metric) for at, each in enumerate(constraints)]
+    for index, claim in enumerate(tree["claims"]):
+        if claim["by"] is not None:
+            judges.append((join(join("claims", index), "by"), claim["by"]))
+    theirs, ours = ("_accuracy", "_r2") if regression else ("_r2", "_accuracy")
+    for path, metric in judges:
+        if metric.endswith(theirs):
+            own = metric.replace(theirs, ours)
+            yield Problem(path, f"must be {own} or a loss with data.task {task}", metric)
 
 
 def _unmodelled(tree: Tree) -> list[Problem]:

@@ -86,7 +86,12 @@ class DataSource:
     """Where the data come from and how they are split (`data`)."""
 
     source: str = setting(
-        "digits", Text(), "digits, or KIND:WHERE (npz, csv, parquet, idx, cifar10)"
+        "digits", Text(), "digits, diabetes, or KIND:WHERE (npz, csv, parquet, idx, cifar10)"
+    )
+    task: Any = setting(
+        "classification",
+        _names("classification", "regression"),
+        "whether y are classes to tell apart or numbers to predict",
     )
     classes: Any = setting(
         None, Optional(Items(Anything())), "the only classes whose rows are used; by default all"
@@ -110,6 +115,11 @@ class DataSource:
         Choice({name: entry.parameters for name, entry in PREPROCESSING.items()}),
         "fitted on the training rows only",
     )
+
+    @property
+    def regression(self) -> bool:
+        """Whether y are numbers to predict."""
+        return bool(self.task.name == "regression")
 
 
 @section
@@ -206,6 +216,9 @@ class Record:
     )
 
 
+STORAGE = r"(?!.*::)(?![^/]*://[^/]*:[^/]*@).+"
+"""A path, or one URL; a password in it would be kept with the study file."""
+
 TRAINER = r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*"
 """A module and a name in it, as `trainer` takes them."""
 
@@ -243,6 +256,11 @@ FIELDS: dict[str, Setting] = {
     "claims": Setting([], Items(Section(ClaimFields)), "what it expects"),
     "resources": Setting({}, Section(Resources), "what one trial takes"),
     "checkpoint": Setting({}, Section(Checkpoint), "when the state of a trial is saved"),
+    "storage": Setting(
+        None,
+        Optional(Text(STORAGE, "a path, or one URL (SCHEME://…) without a password")),
+        "where states are kept for when the head dies; by default in the workspace",
+    ),
     "record": Setting({}, Section(Record), "what is kept of a trial"),
 }
 """The fields of a study file."""

@@ -15,8 +15,10 @@ Direction = Literal["maximize", "minimize"]
 
 METRICS: Mapping[str, Direction] = {
     "val_accuracy": "maximize",
+    "val_r2": "maximize",
     "val_loss": "minimize",
     "train_accuracy": "maximize",
+    "train_r2": "maximize",
     "train_loss": "minimize",
     "parameters": "minimize",
     "predict_seconds": "minimize",

@@ -24,6 +24,7 @@ from sweep.spec.fields import (
 from sweep.spec.objectives import Constraint, Direction, Objective, read_constraints
 from sweep.spec.study_file import dump
 from trainer.config import Config
+from trainer.losses import OF_NUMBERS
 from trainer.reading import UNREAD, read_settings
 from trainer.rules import ConfigError, Items, Problem, Section, Setting, build, settings
 
@@ -31,6 +32,9 @@ SEVERAL = {
     "objective": Setting([], Items(Section(Objective), least=1), "what trials are judged by")
 }
 """The field `objective` when it is a list."""
+
+REGRESSION_LOSS = OF_NUMBERS[0]
+"""What `training.loss` is by default in a regression."""
 
 SEARCHABLE = ("model.", "training.", "data.preprocess")
 """Where the paths begin at which a distribution may stand for a value."""
@@ -42,7 +46,8 @@ class Study:
 
     `template` holds `model`, `training` and `data.preprocess` with their distributions; the
     `preprocess` in `data` is that of the first configuration. `trainer` is `MODULE:CLASS` of the
-    user's own, None with nets of ours.
+    user's own, None with nets of ours;
+    `storage` the path or the URL where its states are kept, None in the workspace.
     """
 
     name: str
@@ -57,6 +62,7 @@ class Study:
     replicates: int
     resources: Resources
     checkpoint: Checkpoint
+    storage: str | None
     record: Record
     values: Mapping[str, Any]
 
@@ -74,6 +80,11 @@ class Study:
     def maximize(self) -> bool:
         """Whether larger values of the leading objective are better."""
         return self.objectives[0].maximize
+
+    @property
+    def score(self) -> str:
+        """What the winner is told on the test split, as metrics name it."""
+        return "r2" if self.data.regression else "accuracy"
 
     @property
     def directions(self) -> tuple[Direction, ...]:
@@ -192,7 +203,7 @@ def check(values: Mapping[str, Any]) -> Study:
     """
     problems: list[Problem] = []
     several = isinstance(values.get("objective"), list)
-    given = _unmodelled(_unpruned(values))
+    given = _unmodelled(_unpruned(_regressed(values)))
     tree = read_settings(_fields(values), given, "", problems, _searchable)
     claims: tuple[Claim, ...] = ()
     constraints: tuple[Constraint, ...] = ()
@@ -219,6 +230,7 @@ def check(values: Mapping[str, Any]) -> Study:
         replicates=tree["data"]["folds"] or tree["replicates"],
         resources=build(Resources, tree["resources"]),
         checkpoint=build(Checkpoint, tree["checkpoint"]),
+        storage=tree["storage"],
         record=build(Record, tree["record"]),
         values=dict(values),
     )
@@ -228,6 +240,30 @@ def _fields(values: Mapping[str, Any]) -> dict[str, Setting]:
     """The fields that a study with these values has."""
     several, own = isinstance(values.get("objective"), list), values.get("trainer") is not None
     return FIELDS | (SEVERAL if several else {}) | (OWN if own else {})
+
+
+def _regressed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, by default with the loss and the objective of a regression where that is asked.
+
+    The names of both are those of a classification otherwise.
+    """
+    data = values.get("data")
+    task = data.get("task") if isinstance(data, dict) else None
+    if task != "regression" and not (isinstance(task, dict) and "regression" in task):
+        return dict(values)
+    training, objective = values.get("training") or {}, values.get("objective") or {}
+    made = dict(values)
+    if isinstance(training, dict) and values.get("trainer") is None:
+        made["training"] = {"loss": REGRESSION_LOSS, **training}
+    if isinstance(objective, dict):
+        made["objective"] = _by_r2(objective)
+    elif isinstance(objective, list):
+        made["objective"] = [_by_r2(each) for each in objective]
+    return made
+
+
+def _by_r2(objective: Any) -> Any:
+    return {"metric": "val_r2", **objective} if isinstance(objective, dict) else objective
 
 
 def _unmodelled(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,7 +96,8 @@ def head(
         yield made
     finally:
         for child in psutil.Process(process.pid).children(recursive=True):
-            child.kill()
+            with suppress(psutil.NoSuchProcess):  # it ended with one before it
+                child.kill()
         process.kill()
         process.wait(30)
         shutil.rmtree(sockets, ignore_errors=True)

@@ -6,11 +6,14 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 import requests
 
+from sweep.search.storage import Storage
 from tests.integration.conftest import ROOT, SMOKE, eventually
 from tests.integration.ray_head import Head, head
 
@@ -68,6 +71,32 @@ def test_a_sweep_on_the_cluster_from_a_laptop(cluster: Head) -> None:
     assert "no study 'near'" in call(cluster, "show", "near", code=2)
 
 
+def test_data_beside_the_study_file_travel_and_stay(cluster: Head, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(200) % 2
+    np.savez(tmp_path / "x.npz", x=rng.normal(size=(200, 3)) + y[:, None], y=y)
+    text = SMOKE.read_text().replace("source: digits", "source: npz:x.npz")
+    (tmp_path / "mine.yaml").write_text(text)
+    options = ("--set", "name=mine", "--set", "search.trials=2")
+    said = call(cluster, "submit", tmp_path / "mine.yaml", *options, "--json")
+    assert json.loads(said)["name"] == "mine"
+    call(cluster, "logs", "-f", "mine")
+    (tmp_path / "x.npz").unlink()
+    said = call(cluster, "resume", "mine", "--trials=+1", "--allow-code=none.such", "--json")
+    assert json.loads(said)["job"].startswith("sweep-mine-")
+    call(cluster, "logs", "-f", "mine")
+    shown = json.loads(call(cluster, "show", "mine", "--json"))
+    assert [each["state"] for each in shown["trials"]] == ["complete"] * 3
+    (data,) = (cluster.home / "results" / "mine" / "data").glob("*/x.npz")
+    stored = (cluster.home / "results" / "mine" / "study.yaml").read_text()
+    assert f"npz:{data}" in stored.replace("\n  ", " ")
+
+    told = call(cluster, "submit", tmp_path / "mine.yaml", code=2)
+    assert (
+        f"data.source: must be a file or a folder with files, is looked for at {tmp_path}" in told
+    )
+
+
 def test_stop_and_resume_from_a_laptop(cluster: Head) -> None:
     long = ["--set", "training.epochs=3000", "--set", "search.pruner=none"]
     call(cluster, "submit", SMOKE, "--set", "name=long", "--set", "search.trials=500", *long)
@@ -77,6 +106,30 @@ def test_stop_and_resume_from_a_laptop(cluster: Head) -> None:
     call(cluster, "stop", "long")
     call(cluster, "logs", "-f", "long", code=1)
     assert json.loads(call(cluster, "show", "long", "--json"))["state"] == "interrupted"
+
+
+def test_two_sweeps_share_the_cluster(cluster: Head) -> None:
+    """Of the trials that end while both are at work, each has at least a third."""
+    names = ("left", "right")
+    same = ["training.epochs=100", "search.trials=60", "record.weights=none", "record.models=none"]
+    for name in names:
+        assignments = (word for each in same for word in ("--set", each))
+        call(cluster, "submit", SMOKE, "--set", f"name={name}", *assignments)
+    for name in names:
+        call(cluster, "logs", "-f", name)
+    journals = {name: cluster.home / "results" / name / "trials.log" for name in names}
+    trials = {name: Storage(file, name).trials() for name, file in journals.items()}
+    starts = {name: [_time(each.datetime_start) for each in trials[name]] for name in names}
+    ends = {name: [_time(each.datetime_complete) for each in trials[name]] for name in names}
+    first, last = max(min(starts[name]) for name in names), min(max(ends[name]) for name in names)
+    shares = [sum(first <= each <= last for each in ends[name]) for name in names]
+    assert sum(shares) >= 20, "they were hardly at work at the same time"
+    assert min(shares) >= sum(shares) / 3
+
+
+def _time(at: datetime | None) -> float:
+    assert at is not None
+    return at.timestamp()
 
 
 def test_nobody_gets_in_without_the_token(cluster: Head, tmp_path: Path) -> None:

@@ -46,6 +46,19 @@ def test_the_share_is_what_is_set_aside_or_the_object_store_s_part() -> None:
     assert share(half.resources) < share(whole.resources)
 
 
+def test_a_container_has_the_memory_that_it_may_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr("sweep.datasets.CONTAINER", limit)
+    resources = study(None, resources={"cpu": 1024}).resources
+    free = share(resources)
+    limit.write_text("max\n")
+    assert share(resources) == free
+    limit.write_text(f"{2**30}\n")
+    assert share(resources) == int(0.3 * 2**30) < free
+
+
 def test_larger_data_lie_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     small, large = Datasets(study(None)), Datasets(study(SHARE))

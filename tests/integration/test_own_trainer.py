@@ -105,7 +105,7 @@ def test_links_give_the_bits_of_one_and_of_each_replicate_alone(name: str) -> No
         np.testing.assert_array_equal(whole.metrics[metric][1:], second.metrics[metric])
     assert whole.metrics["val_loss"][0] != whole.metrics["val_loss"][1]
     x = datasets.data(config).folds[0].x_val
-    odds = datasets.trainers.predict_proba(config, runner.state(1), [x])
+    odds = datasets.trainers.predict(config, runner.state(1), [x])
     accuracy = [
         np.mean(each.argmax(axis=1) == datasets.data(config).folds[0].y_val) for each in odds
     ]
@@ -122,6 +122,6 @@ def test_each_fold_is_predicted_by_its_own_replicate(fold: int) -> None:
     (outcome,) = runner.wait(0)
     assert isinstance(outcome, Advanced)
     folds = datasets.data(config).folds
-    odds = datasets.trainers.predict_proba(config, runner.state(0), [each.x_val for each in folds])
+    odds = datasets.trainers.predict(config, runner.state(0), [each.x_val for each in folds])
     accuracy = np.mean(odds[fold].argmax(axis=1) == folds[fold].y_val)
     assert accuracy == outcome.metrics["val_accuracy"][fold]

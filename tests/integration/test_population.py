@@ -10,6 +10,7 @@ from sweep.answers.reproduction import reproduce
 from sweep.answers.results import Results, read
 from sweep.datasets import Datasets
 from sweep.pruners import NoPruner
+from sweep.scheduling.folders import LocalFolder
 from sweep.scheduling.loop import Loop
 from sweep.scheduling.runner import LocalRunner
 from sweep.scheduling.states import States
@@ -52,9 +53,9 @@ def undisturbed(path: Path) -> Results:
         pruner=NoPruner(),
         records=FakeRecords([]),
         watch=lambda standing: None,
-        states=States(folder.states),
+        states=States(LocalFolder(folder.states)),
     ).run()
-    assert not list(folder.states.iterdir())
+    assert not folder.states.exists()
     return read(folder)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sweep.search.storage import Storage, taken
+from sweep.workspace import StudyInUse
 from tests.integration.conftest import SMOKE, Sweep, eventually
 from tests.integration.postgres import Postgres, postgres
 
@@ -111,6 +112,24 @@ def test_what_is_written_during_a_restart_is_written_once(
     later.join()
     storage.close()
     assert Storage(server.url("studies"), "patient").notes() == {"key": [1, 2]}
+
+
+def test_one_driver_at_a_time_holds_a_study_wherever_it_runs(
+    server: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSFILE", str(server.passfile))
+    url = server.url("studies")
+    mine = Storage(url, "held", directions=["maximize"])
+    Storage(url, "other", directions=["maximize"]).close()
+    for _ in range(2):
+        with pytest.raises(StudyInUse, match="'held' is in use by another driver"):
+            Storage(url, "held", directions=["maximize"])
+        server.stop()  # which ends the lock as well
+        server.start()
+        for value in range(2):
+            mine.note("key", value)
+    mine.close()
+    Storage(url, "held", directions=["maximize"]).close()
 
 
 def _ended(server: Postgres, name: str) -> int:

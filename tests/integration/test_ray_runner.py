@@ -122,11 +122,11 @@ def test_a_link_whose_worker_dies_is_lost_and_can_be_trained_again(
 
 
 def _busy_worker() -> int:
-    """The process that is training: the worker with the most processor time of late."""
+    """The process that is training: of our Ray's workers the one with the most processor time."""
     workers = [
         each
-        for each in psutil.process_iter(["cmdline"])
-        if any("ray::advance" in part for part in each.info["cmdline"] or [])
+        for each in psutil.Process().children(recursive=True)
+        if any("ray::advance" in part for part in each.cmdline())
     ]
     for each in workers:
         each.cpu_percent()

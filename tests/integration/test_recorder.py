@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sweep.recording import recorder
-from sweep.recording.outbox import Backlog
+from sweep.recording.outbox import Backlog, Outbox
 from sweep.recording.projection import name_of
 from sweep.recording.records import (
     Epochs,
@@ -244,3 +244,47 @@ def test_a_recorder_that_is_waited_for_hurries(
     assert len({pid for pid, _ in seen}) == 1
     assert {niceness for _, niceness in seen} == {os.getpriority(os.PRIO_PROCESS, 0)}
     assert list(Found(place.uri).trials) == [0]
+
+
+def test_an_outbox_that_was_lost_is_made_up_for(place: Place) -> None:
+    """The runs of an earlier head are found again; what its outbox had not sent is told anew."""
+    place.outbox.add(SweepStarted("Which one?", "name: digits\n", T0))
+    place.train(0)
+    place.begin(1)
+    place.link(1, 1, 3)
+    place.send_all()
+    before = Found(place.uri)
+    identity = place.outbox.sweep_id
+    place.outbox.close()
+    (place.study / "outbox.db").unlink()
+
+    place.outbox = Outbox(place.study / "outbox.db")
+    params: dict[str, Scalar] = {"model.activation": "elu", "model.dropout": 0.25}
+    recalled = [
+        each
+        for n in (0, 2)
+        for each in (
+            TrialStarted(n, f"#{n}", params | {"n": n}, CONFIG, T0 + 8, recalled=True),
+            TrialEnded(n, "complete", EPOCHS, T0 + 9, value=0.5, values=[0.5], recalled=True),
+        )
+    ]
+    place.outbox.renew(identity, recalled)
+    place.outbox.add(SweepStarted("Which one?", "name: digits\n", T0 + 99))
+    place.outbox.add(TrialStarted(1, "#1", params | {"n": 1}, CONFIG, T0 + 99))  # after its run
+    place.link(1, 1, EPOCHS)  # from the beginning: its state was lost, too
+    place.end(1)
+    place.send_all()
+    found = Found(place.uri)
+    assert [run.info.run_id for run in found.parents] == [run.info.run_id for run in before.parents]
+    assert len(found.children) == 3
+    for number in (0, 1):
+        assert found.trials[number].info.run_id == before.trials[number].info.run_id
+        steps = [step for step, _ in found.points(found.trials[number], "val_loss")]
+        assert steps == list(range(1, EPOCHS + 1))
+        assert found.points(found.trials[number], "value") == [(EPOCHS, 0.5)]
+        assert "learning_curve.png" in found.artifacts(found.trials[number])
+    assert found.trials[0].data.tags == before.trials[0].data.tags
+    assert place.outbox.run_ids()[0] == before.trials[0].info.run_id
+    assert found.trials[2].info.status == "FINISHED"
+    assert found.points(found.trials[2], "value") == [(EPOCHS, 0.5)]
+    assert list(found.artifacts(found.trials[2])) == ["config.yaml"]

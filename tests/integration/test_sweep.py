@@ -11,6 +11,7 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import optuna
+import psutil
 import pytest
 from mlflow import MlflowClient
 
@@ -227,6 +228,21 @@ LONG = (
     "--set=model.hidden=[128, 128]",
     "--trials=40",
 )
+
+
+def test_ctrl_c_while_ray_starts_ends_at_once(offline: Sweep) -> None:
+    process = offline.start("run", SMOKE)
+    driver = psutil.Process(process.pid)
+    eventually(lambda: any(each.name() == "gcs_server" for each in driver.children()), 60)
+    family = driver.children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    since = time.monotonic()
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, output + errors
+    assert "Traceback" not in errors
+    assert time.monotonic() - since < 5
+    assert psutil.wait_procs(family, timeout=10)[1] == []
+    assert offline.show("smoke")["trials"] == []
 
 
 def test_ctrl_c_once_lets_running_trials_finish(sweep: Sweep) -> None:

@@ -221,16 +221,21 @@ class FakeStates:
 
     epochs: dict[int, int]
     times: list[int] = field(default_factory=list)
+    broken: bool = False
 
-    def save(self, number: int, state: TrainerState) -> None:
+    def save(self, number: int, state: TrainerState) -> bool:
         self.epochs[number] = int(state["epoch"])
         self.times.append(number)
+        return not self.broken
 
     def load(self, number: int) -> TrainerState | None:
         return {"epoch": np.array(self.epochs[number])} if number in self.epochs else None
 
     def forget(self, number: int) -> None:
         self.epochs.pop(number, None)
+
+    def clear(self) -> None:
+        self.epochs.clear()
 
 
 class Sweep:

@@ -150,7 +150,7 @@ BAD_VALUES = {
     "model.start_from={keep: 1}": "model.start_from.source: is missing",
     "model.activation={maxout: {pieces: 1}}": "model.activation.maxout.pieces: must be at least 2",
     "name=../x": "name: must be letters",
-    "data.source=idx:nowhere": "data.source: nowhere",
+    "data.source=idx:nowhere": "/nowhere/train-images-idx3-ubyte.gz: must be a file",
     "data.source=nonsense": "data.source: data source 'nonsense': must be one of",
     "search.sampler=grid": "model.dropout: has endless values",
     "training.batch_size=1": "training.batch_size: must be at least 2 with model.batch_norm",
@@ -189,7 +189,7 @@ def test_bad_data_are_said_and_nothing_is_written(call: Call, tmp_path: Path, ki
     np.savez(tmp_path / "data.npz", allow_pickle=False, **BAD_DATA[kind])
     shown = call("run", DIGITS, "--set", "data.source=npz:data.npz")
     assert shown.exit_code == 2
-    assert shown.stderr.startswith("data.source: data.npz:")
+    assert shown.stderr.startswith(f"data.source: {tmp_path}/data.npz:")
     assert not (tmp_path / "results").exists()
 
 
@@ -199,7 +199,7 @@ def test_a_truncated_data_file_is_said(call: Call, tmp_path: Path) -> None:
     (tmp_path / "data.npz").write_bytes(whole[: len(whole) // 2])
     shown = call("run", DIGITS, "--set", "data.source=npz:data.npz")
     assert shown.exit_code == 2
-    assert shown.stderr.startswith("data.source: data.npz:")
+    assert shown.stderr.startswith(f"data.source: {tmp_path}/data.npz:")
 
 
 def test_a_workspace_that_cannot_be_written_is_said(call: Call, tmp_path: Path) -> None:

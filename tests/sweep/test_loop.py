@@ -267,16 +267,18 @@ def test_a_pruned_trial_gets_no_further_link() -> None:
     assert sweep.records.best == [0]
 
 
-def test_a_hopeless_trial_is_pruned_with_its_cause_and_the_sampler_hears_of_it() -> None:
-    def respond(link: Link) -> Outcome:
-        outcome = advanced(link, finished=False if link.number == 1 else None)
-        share = 1.0 if link.number == 1 else 0.9
-        rows = len(outcome.history["val_accuracy"])
-        return replace(
-            outcome, history={**outcome.history, "health/dead_2": np.full((rows, 2), share)}
-        )
+@pytest.mark.parametrize("rung", [1, 3])
+def test_a_hopeless_trial_is_pruned_with_its_cause_and_the_sampler_hears_of_it(rung: int) -> None:
+    """Its link may end before the rung."""
 
-    sweep = Sweep(respond, trials=3, pruner=Asha(3, 1)).run()
+    def respond(link: Link) -> Outcome:
+        bad = link.number == 1
+        outcome = advanced(replace(link, until=1) if bad else link, finished=False if bad else None)
+        rows = len(outcome.history["val_accuracy"])
+        dead = {"health/dead_2": np.full((rows, 2), 1.0 if bad else 0.9)}
+        return replace(outcome, history={**outcome.history, **dead}, hopeless=bad)
+
+    sweep = Sweep(respond, trials=3, pruner=Asha(3, rung)).run()
     assert sweep.states() == [State.COMPLETE, State.PRUNED, State.COMPLETE]
     reason = "hopeless at epoch 1: all of layer 2 is dead"
     assert sweep.records.endings[1] == (State.PRUNED, reason, None)

@@ -33,6 +33,29 @@ def test_a_lost_state_is_made_up_for_by_the_saved_one() -> None:
     assert [link.until for link in sweep.runner.links if link.number == 1] == [1, 3, 3, 9]
 
 
+def test_a_sweep_goes_on_where_states_can_t_be_saved() -> None:
+    sweep = Sweep(trials=2, pruner=Asha(3, 1), study={"checkpoint": {"seconds": 1}})
+    sweep.saved.broken = True
+    sweep.run()
+    assert sweep.states() == [State.COMPLETE] * 2
+    assert len(sweep.saved.times) == 4  # it is tried again after each link
+
+
+def test_a_sweep_whose_trials_start_from_states_that_can_t_be_saved_gives_up() -> None:
+    sweep = Sweep(trials=6, slots=1)
+    sweep.search.segments = {0: (None, 3), 1: (0, 6)}
+    sweep.saved.broken = True
+    sweep.loop.run()
+    assert sweep.loop.trouble == "the states from which trials start can't be saved (storage)"
+    assert len(sweep.states()) < 4
+
+
+def test_what_earlier_drivers_left_is_cleared_when_all_trials_have_ended() -> None:
+    assert Sweep(trials=2, saved={7: 3}).run().saved.epochs == {}
+    stopped = Sweep(trials=9, saved={7: 3}, interrupts=lambda sweep: int(len(sweep.calls) > 9))
+    assert stopped.run().saved.epochs == {7: 3}
+
+
 def test_links_cut_by_time_save_their_state_and_decide_nothing() -> None:
     """A rung is reached in parts: each is saved; what is told and pruned stays at the rungs."""
     epochs = iter([2, 5, 9])

@@ -186,7 +186,7 @@ def test_tpe_searches_the_whole_front() -> None:
 def test_predictions_are_timed_in_studies_that_are_judged_by_it() -> None:
     for metric, timed in (("val_loss", False), ("folded_predict_seconds", True)):
         study = check({"name": "a", "objective": {"metric": metric}})
-        assert Nets(study, "").maker == NetMaker(timed=timed)
+        assert Nets(study, "").maker == NetMaker(timed=timed, judged=True)
 
 
 # The loop

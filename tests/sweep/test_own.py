@@ -199,7 +199,7 @@ def test_a_prediction_that_fails_is_told_as_a_mistake(make: Make) -> None:
     study = make()
     trainers = Datasets(study, allow_code=["tarot"]).trainers
     x = Datasets(study, allow_code=["tarot"]).data(study.first_config()).folds[0].x_val
-    assert mistakes(lambda: trainers.predict_proba(study.first_config(), {}, [x])) == [
+    assert mistakes(lambda: trainers.predict(study.first_config(), {}, [x])) == [
         "trainer: tarot:Guess.predict_proba failed with RuntimeError: no more"
     ]
 

@@ -49,6 +49,15 @@ def test_all_that_a_study_needs_is_a_name() -> None:
     assert study.parameters() == []
 
 
+def test_where_states_are_kept() -> None:
+    assert check({"name": "a"}).storage is None
+    for place in ("/mnt/states", "s3://bucket/states", "sftp://user@host/states"):
+        assert check({"name": "a", "storage": place}).storage == place
+    rule = r"storage: must be a path, or one URL (SCHEME://…) without a password, got "
+    for place in ("s3://key:secret@bucket", "simplecache::s3://bucket"):
+        assert mistakes({"name": "a", "storage": place}) == [f"{rule}'{place}'"]
+
+
 def test_the_default_study(digits: dict[str, Any]) -> None:
     study = check(digits)
     assert study.target == 60

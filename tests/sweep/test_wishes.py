@@ -44,3 +44,19 @@ def test_a_wish_for_an_earlier_run_is_forgotten(tmp_path: Path) -> None:
     with wishes.heard():
         assert wishes.interrupts() == 0
         assert wishes.trials() == []
+
+
+def test_ctrl_c_raises_where_nothing_would_be_lost(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        wishes = Wishes(tmp_path)
+        with wishes.heard():
+            with pytest.raises(KeyboardInterrupt), wishes.at_once():
+                os.kill(os.getpid(), signal.SIGINT)
+            assert wishes.interrupts() == 1
+            with pytest.raises(KeyboardInterrupt), wishes.at_once():  # it had come before
+                pytest.fail("nothing is begun any more")
+            os.kill(os.getpid(), signal.SIGINT)
+            assert wishes.interrupts() == 2
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -7,7 +7,7 @@ import numpy as np
 from tests.trainer.conftest import config
 from trainer.arrays import Memory
 from trainer.convolution import Image
-from trainer.losses import LOSSES, targets
+from trainer.losses import LOSSES, OF_NUMBERS, targets
 from trainer.network import Layout, network
 from trainer.tape import Tape, Variable
 
@@ -55,17 +55,23 @@ class Problem:
         self._target = np.zeros(scores.shape)
         targets(labels, 1 / ROWS, self._target)
         self._shifted, self._sums = np.zeros(scores.shape), np.zeros((REPLICATES, 1, ROWS))
-        left = (self.tape, scores, self._target, self._shifted, self._sums)
-        backward(LOSSES[loss](*left, smoothing=smoothing))
-        self._squared = loss == "squared_error"
+        self._kind = loss
+        if loss in OF_NUMBERS:
+            self._target[:] = generator.standard_normal(scores.shape)
+            backward(LOSSES[loss](self.tape, scores, self._target, self._shifted))
+        else:
+            left = (self.tape, scores, self._target, self._shifted, self._sums)
+            backward(LOSSES[loss](*left, smoothing=smoothing))
         self._smooth = (1 - smoothing) * self._target + smoothing / classes / ROWS
 
     def loss(self, theta: np.ndarray) -> float:
         """The mean loss, summed over replicates."""
         self.theta[:] = theta
         self.tape.run()
+        if self._kind in OF_NUMBERS:
+            return float(np.square(self._shifted).mean(axis=(1, 2)).sum())
         logs = np.log(self._sums / ROWS) - self._shifted
-        if self._squared:
+        if self._kind == "squared_error":
             return float(np.square(np.exp(-logs) - ROWS * self._smooth).sum() / ROWS)
         return float((logs * self._smooth).sum())
 

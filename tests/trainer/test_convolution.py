@@ -17,7 +17,7 @@ from tests.trainer.test_replicates import assert_same
 from trainer import convolution, prediction
 from trainer.convolution import Image
 from trainer.data import Data, split
-from trainer.dataset import checked
+from trainer.dataset import Content, labelled
 from trainer.folding import fold as folded
 from trainer.initialisers import INITIALISERS
 from trainer.network import Layout, network
@@ -206,7 +206,7 @@ def test_patches_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_source_knows_its_images() -> None:
     def of(*shape: int) -> tuple[Image | None, tuple[int, ...]]:
         x = np.arange(math.prod(shape), dtype=np.float32).reshape(shape)
-        dataset = checked("here", x, np.arange(shape[0]) % 2)
+        dataset = labelled(Content("here", x, np.arange(shape[0]) % 2))
         return dataset.image, dataset.x.shape
 
     assert of(4, 6) == (None, (4, 6))
@@ -215,8 +215,8 @@ def test_a_source_knows_its_images() -> None:
     assert of(4, 6, 5, 3) == (Image(3, 6, 5), (4, 90))
     last = np.random.default_rng(0).random((4, 6, 5, 3)).astype(np.float32)
     y = np.arange(4) % 2
-    first = checked("here", np.moveaxis(last, 3, 1), y)
-    np.testing.assert_array_equal(checked("here", last, y).x, first.x)
+    first = labelled(Content("here", np.moveaxis(last, 3, 1), y))
+    np.testing.assert_array_equal(labelled(Content("here", last, y)).x, first.x)
 
 
 @pytest.mark.parametrize(("preprocess", "kept"), [("pca", False), ("zca", True), ("none", True)])
@@ -224,7 +224,7 @@ def test_principal_components_are_no_image(preprocess: str, kept: bool) -> None:
     x = np.random.default_rng(0).random((90, 4, 3))
     parameters = {"components": None, "epsilon": 1e-5, "whiten": False}
     splits = split(
-        checked("here", x, np.arange(90) % 3),
+        labelled(Content("here", x, np.arange(90) % 3)),
         validation=0.2,
         test=0.2,
         folds=None,

@@ -19,9 +19,11 @@ from trainer.gemm import Gemm, layout
 from trainer.optimisers import OPTIMISERS
 from trainer.protocol import Progress
 from trainer.resident import GAMMA, Resident
-from trainer.state import METRICS
 from trainer.streams import Purpose
+from trainer.tasks import CLASSIFICATION, metrics
 from trainer.training import train
+
+METRICS = metrics(CLASSIFICATION)
 
 TRAINING: list[dict[str, Any]] = [
     *({"optimizer": name} for name in OPTIMISERS),

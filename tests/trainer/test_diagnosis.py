@@ -2,12 +2,13 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
 from tests.trainer.conftest import config
 from trainer.data import Data, split
-from trainer.dataset import checked
+from trainer.dataset import Content, labelled
 from trainer.diagnosis import diagnose, hopeless
 from trainer.rules import Technique
 from trainer.training import train
@@ -18,7 +19,12 @@ def digits() -> Data:
     x, y = load_digits(return_X_y=True)
     preprocess = Technique("standardize", {})
     made = split(
-        checked("digits", x, y), validation=0.2, test=0.2, folds=None, preprocess=preprocess, seed=0
+        labelled(Content("digits", x, y)),
+        validation=0.2,
+        test=0.2,
+        folds=None,
+        preprocess=preprocess,
+        seed=0,
     )
     return made.data
 
@@ -82,6 +88,17 @@ def test_what_no_training_can_help(digits: Data) -> None:
     for healthy in ("relu", "tanh", "sigmoid", "elu"):
         assert cause({"activation": healthy}) is None
     assert cause({"hidden": [32] * 6, "activation": "sigmoid", "init": "normal"}) is None
+
+
+def test_a_training_returns_as_soon_as_nothing_can_help(digits: Data) -> None:
+    cfg = config({"hidden": [32] * 4}, batch_size=64, learning_rate=1.0, epochs=9)
+    judged = train(cfg, digits, None, 6, seed=0, replicates=2, judged=True)
+    whole = train(cfg, digits, None, 6, seed=0, replicates=2)
+    assert (judged.hopeless, whole.hopeless) == (True, False)
+    assert (judged.epoch, whole.epoch, judged.finished) == (1, 6, False)
+    np.testing.assert_array_equal(judged.history["val_loss"], whole.history["val_loss"][:1])
+    well = config({"hidden": [32]}, batch_size=64, learning_rate=0.01, epochs=9)
+    assert train(well, digits, None, 6, seed=0, replicates=2, judged=True).epoch == 6
 
 
 def test_figures_speak_for_themselves() -> None:

@@ -5,7 +5,7 @@ import pytest
 from tests.trainer.gradients import Problem, error
 from trainer.activations import ACTIVATIONS
 from trainer.dropout import KINDS
-from trainer.losses import LOSSES
+from trainer.losses import LOSSES, OF_NUMBERS
 
 TOLERANCE = 1e-6
 
@@ -44,11 +44,20 @@ def test_a_gradient_wrong_by_a_thousandth_fails(activation: Any) -> None:
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", [each for each in LOSSES if each not in OF_NUMBERS])
 @pytest.mark.parametrize("hidden", [[], [7, 5]])
-def test_gradient_of_every_loss(hidden: list[int], loss: str, smoothing: float) -> None:
+def test_gradient_of_every_loss_of_classes(hidden: list[int], loss: str, smoothing: float) -> None:
     model, binary = {"hidden": hidden, "activation": "tanh"}, loss == "binary_cross_entropy"
     problem = Problem(model, loss=loss, binary=binary, smoothing=smoothing)
+    assert error(problem) < TOLERANCE
+    assert error(problem, scale=1.001) > 9e-4
+
+
+@pytest.mark.parametrize("place", ["none", "before", "after"])
+@pytest.mark.parametrize("hidden", [[], [7, 5]])
+@pytest.mark.parametrize("loss", OF_NUMBERS)
+def test_gradient_of_every_loss_of_numbers(loss: str, hidden: list[int], place: str) -> None:
+    problem = Problem({"hidden": hidden, "activation": "tanh", "batch_norm": place}, loss=loss)
     assert error(problem) < TOLERANCE
     assert error(problem, scale=1.001) > 9e-4
 

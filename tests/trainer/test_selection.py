@@ -120,6 +120,12 @@ def test_every_way_to_read_rows(fields: dict[str, Any]) -> None:
     same(trained(memory.data, **fields), trained(disk.data, **fields))
 
 
+def test_numbers_to_predict() -> None:
+    dataset = Dataset(X[:, 2:], X[:, :2].astype(np.float64), (), targets=("a", "b"))
+    memory, disk = (splits(replace(dataset, x=x)) for x in (dataset.x, on_disk(dataset.x)))
+    same(*(trained(each.data, loss="mean_squared_error") for each in (memory, disk)))
+
+
 def test_resized_images() -> None:
     memory, disk = both(size=Size(3, 5))
     same(trained(memory.data), trained(disk.data))

@@ -177,7 +177,7 @@ class TestIdx:
     def test_images_without_labels(self, mnist: Path) -> None:
         (mnist / "train-labels-idx1-ubyte.gz").unlink()
         (mnist / "train-labels-idx1-ubyte").write_bytes(idx(np.arange(5, dtype=np.uint8)))
-        with pytest.raises(DataError, match=r"one label a row, got \(5,\) for \(6, 2, 2\)"):
+        with pytest.raises(DataError, match=r"one label a row, got \(5,\) for 6 rows"):
             load(f"idx:{mnist}")
 
     def test_images_of_another_shape(self, mnist: Path) -> None:
@@ -341,10 +341,10 @@ class TestCode:
     [
         ("npz:/no/such.npz", r"/no/such\.npz: must be a file that exists"),
         ("cifar10:/no/such", "data_batch_1.bin: must exist"),
-        ("nonsense", "must be one of digits, npz.* or MODULE:FUNCTION"),
-        ("my data:rows", "must be one of digits, npz.* or MODULE:FUNCTION"),
-        (":rows", "must be one of digits, npz.* or MODULE:FUNCTION"),
-        ("csvs:rows", "must be one of digits, npz.*; if it is code"),
+        ("nonsense", "must be one of digits, .*npz.* or MODULE:FUNCTION"),
+        ("my data:rows", "must be one of digits, .*npz.* or MODULE:FUNCTION"),
+        (":rows", "must be one of digits, .*npz.* or MODULE:FUNCTION"),
+        ("csvs:rows", "must be one of digits, .*npz.*; if it is code"),
         ("digits:x", "must be digits"),
         ("npz:", "must be npz:PATH"),
     ],

@@ -11,13 +11,14 @@ from tests.trainer.test_gradients import ACTIVATION_CASES
 from trainer.activations import pieces
 from trainer.arrays import Array
 from trainer.config import Config
-from trainer.data import Data
+from trainer.data import Data, Fold
 from trainer.dropout import KINDS, kept
 from trainer.group import batches
 from trainer.network import dropped, network
 from trainer.state import weights
 from trainer.streams import Purpose, generator
 from trainer.tape import words
+from trainer.tasks import REGRESSION
 from trainer.training import train
 
 torch = pytest.importorskip("torch", reason="PyTorch, the oracle, is not installed")
@@ -186,10 +187,12 @@ def compare(
 ) -> None:
     """Trains in both and compares all arrays after every epoch.
 
-    `objective` is what is trained on if it is not what is reported.
+    `objective` is what is trained on if it is not what is reported. Numbers to predict are of
+    variance 1 already, so that their scale changes nothing.
     """
-    made = fold(classes=classes)
-    data = Data((made,), classes)
+    regression = cfg.training.task is REGRESSION
+    made = numbers(classes) if regression else fold(classes=classes)
+    data = Data((made,), 0 if regression else classes)
     inputs, total = made.x_train.shape[1], cfg.training.epochs
     sizes = batches(len(made.y_train), cfg.training.batch_size)
     state = train(cfg, data, None, 0, seed=SEED, replicates=REPLICATES).state
@@ -215,10 +218,13 @@ def compare(
             if cfg.training.binary
             else nn.CrossEntropyLoss(label_smoothing=cfg.training.label_smoothing)
         )
+        loss = nn.MSELoss() if regression else loss
         trained = loss if objective is None else objective
 
         def target(y: Array) -> Any:
             labels = torch.tensor(y)
+            if regression:
+                return labels
             return labels.double()[:, None] if cfg.training.binary else labels
 
         for epoch in range(1, total + 1):
@@ -254,6 +260,19 @@ def compare(
             if not cfg.training.label_smoothing:
                 reported = states[epoch - 1]["metrics.val_loss"][replicate]
                 assert reported == pytest.approx(held, rel=TOLERANCE)
+
+
+def numbers(count: int) -> Fold:
+    """Rows with so many numbers to predict, each of mean 0 and variance 1 in training."""
+    made = fold()
+    generator = np.random.default_rng(8)
+    slopes = generator.standard_normal((made.x_train.shape[1], count))
+    y_train, y_val = (
+        np.tanh(x @ slopes) + 0.1 * generator.standard_normal((len(x), count))
+        for x in (made.x_train, made.x_val)
+    )
+    mean, spread = y_train.mean(axis=0), y_train.std(axis=0)
+    return Fold(made.x_train, (y_train - mean) / spread, made.x_val, (y_val - mean) / spread)
 
 
 def exact(model: dict[str, Any] | None = None, **training: Any) -> Config:
@@ -448,3 +467,10 @@ def test_squared_error() -> None:
         return nn.MSELoss(reduction="sum")(scores.softmax(1), hot) / len(hot)
 
     compare(exact(loss="squared_error"), objective=objective)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("place", ["none", "before", "after"])
+def test_mean_squared_error(place: str, count: int) -> None:
+    model = {"batch_norm": place, "dropout": 0.3}
+    compare(exact(model, loss="mean_squared_error"), classes=count)

@@ -12,8 +12,11 @@ from trainer.data import Data, Fold
 from trainer.group import batches
 from trainer.prediction import evaluate
 from trainer.rules import ConfigError
-from trainer.state import METRICS, weights
+from trainer.state import weights
+from trainer.tasks import CLASSIFICATION, metrics
 from trainer.training import train
+
+METRICS = metrics(CLASSIFICATION)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tests.trainer.conftest import config
-from trainer.classifier import Classifier
 from trainer.config import Model, Training
 from trainer.data import Data, Fold
+from trainer.estimators import Classifier
 from trainer.prediction import predict_proba
 from trainer.preprocessing import transform
 from trainer.rules import ConfigError, settings
