@@ -75,6 +75,8 @@ class Datasets:
             self._dataset = load(study.data.source, allow_code, numbers=study.data.regression)
         except DataError as error:
             raise ConfigError([Problem("data.source", str(error))]) from None
+        if study.data.classes is not None:
+            self._dataset = _chosen(self._dataset, study.data.classes)
         try:
             if study.trainer is None and self._bytes > share(study.resources):
                 self._dataset = _stored(self._dataset)
