@@ -27,6 +27,8 @@ from typing import TextIO
 from sweep.recording.outbox import Entry, Outbox
 from sweep.recording.records import SweepEnded, SweepStarted, TrialEnded
 
+NICENESS = 15
+"""That of Ray's workers."""
 POLL_SECONDS = 0.1
 FLUSH_SECONDS = 2.0
 """How long the records of a trial that is still running may wait, to be sent together."""
@@ -196,15 +198,13 @@ def _lock(study_dir: Path) -> TextIO:
     return lock
 
 
-def _yield_to_training() -> None:
-    """Takes the processor only when nobody else wants it.
+def _share_with_training() -> None:
+    """Takes its share of the processor beside Ray's workers, as if it were one of them.
 
-    Ray's workers run at niceness 15. A session of its own may be a scheduling group of its own
-    (autogroup), within which niceness means nothing, so the group is made nice as well.
+    With less it would have most of its work before it when the last trial ends, on one processor
+    while the others have none: on two processors that made a sweep of short trials last longer.
     """
-    os.nice(19)
-    with suppress(OSError):
-        Path("/proc/self/autogroup").write_text("19")
+    os.nice(NICENESS)
 
 
 def _settle(database: str) -> None:
@@ -218,7 +218,7 @@ def main(study_dir: str, artifact_root: str | None = None) -> int:
     tracking_uri = os.environ["MLFLOW_TRACKING_URI"]
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level="INFO")
     if os.environ.get(HURRIES) != "1":
-        _yield_to_training()
+        _share_with_training()
     folder = Path(study_dir)
     with _lock(folder):
         outbox = Outbox(folder / "outbox.db")

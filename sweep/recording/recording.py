@@ -16,7 +16,7 @@ from sweep.recording.projection import cut
 
 POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 10.0
-"""How long the end of a sweep waits for a recorder that yields to everything else."""
+"""How long the end of a sweep waits for a recorder that yields to what is not as nice."""
 LOOK_SECONDS = 2.0
 """How long what was found about the backlog is good for."""
 KEEPS_UP = 500
@@ -30,7 +30,7 @@ class Recording:
     """A recorder process at work on the outbox of a study.
 
     It runs in a session of its own, so that a Ctrl-C at the terminal does not reach it, with one
-    thread and at the lowest priority; what it says goes to `recorder.log` in the study's folder.
+    thread and as nice as Ray's workers; what it says goes to `recorder.log` in the study's folder.
 
     Args:
         outbox: the driver's own outbox of the study; it is only read.
@@ -126,7 +126,7 @@ class Recording:
     def _hurry(self) -> None:
         """Has another recorder go on that takes its share of the processor: someone waits for it.
 
-        One that yields to everything gets next to nothing where others have work to do: on a
+        One that yields gets next to nothing where others have work to do: on a
         machine with a load of 10 for each core three pictures took five minutes.
         """
         self._hurries = True

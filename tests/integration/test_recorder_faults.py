@@ -55,7 +55,7 @@ DEADLY: list[tuple[Any, str]] = [
 def drain_in_child(place: tuple[str, str, str | None], deadly: int | None) -> None:
     """A whole recorder, forked off a process that has imported mlflow already."""
     study, os.environ["MLFLOW_TRACKING_URI"], artifact_root = place
-    recorder._yield_to_training = lambda: None  # the test shall end on a busy machine, too
+    recorder._share_with_training = lambda: None  # the test shall end on a busy machine, too
     if deadly is not None:
         owner, name = DEADLY[deadly]
         call = getattr(owner, name)
