@@ -10,11 +10,11 @@ from sweep.spec.study_file import compact
 from trainer.arrays import Array
 from trainer.config import Config
 from trainer.data import Data
+from trainer.misfits import misfits
 from trainer.network import Layout, network
 from trainer.prediction import predict
 from trainer.rules import Problem, Technique, build, named
 from trainer.state import State, weights
-from trainer.training import misfits
 
 
 class Nets:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 
 import numpy as np
@@ -14,13 +14,14 @@ from trainer.device import Device
 from trainer.diagnosis import hopeless
 from trainer.group import Group, Rows
 from trainer.health import Health, settled
-from trainer.losses import OF_NUMBERS
-from trainer.network import Network, above, images, noise
+from trainer.history import History
+from trainer.misfits import misfits
+from trainer.network import Network, above, noise
 from trainer.optimisers import OPTIMISERS
 from trainer.prediction import Evaluation, inputs, stacked
 from trainer.protocol import Progress
 from trainer.reestimation import Reestimation
-from trainer.rules import ConfigError, Problem
+from trainer.rules import ConfigError
 from trainer.schedules import factors, follow
 from trainer.selection import Features, Selection
 from trainer.state import SECONDS, State, begun, frozen
@@ -28,7 +29,6 @@ from trainer.targets import standardised
 from trainer.tasks import REGRESSION, metrics
 from trainer.timing import folded, quickest
 from trainer.transfer import learnt_before, mapped
-from trainer.transfer import misfits as transfer_misfits
 
 CACHE = 4 << 20
 """Bytes of parameters, gradients and moments that replicates trained together may have.
@@ -102,39 +102,6 @@ def train(
         return run()
 
 
-def misfits(config: Config, data: Data) -> list[Problem]:
-    """What of a configuration these data don't allow."""
-    found = []
-    model, task = config.model, config.training.task
-    if task is not data.task:
-        wanted = "of classes" if data.classes else " or ".join(OF_NUMBERS)
-        rule = f"must be {wanted} with data of {'classes' if data.classes else 'numbers'}"
-        return [Problem("training.loss", rule, config.training.loss.name)]
-    if model.batch_norm.name != "none" and min(len(f.y_train) for f in data.folds) == 1:
-        found.append(Problem("model.batch_norm", "must be none with one training row"))
-    if (per_class := config.training.per_class) is not None:
-        rarest = min(np.bincount(f.y_train, minlength=data.classes).min() for f in data.folds)
-        if per_class > rarest:
-            rule = f"must be at most the {rarest} training rows of the rarest class"
-            found.append(Problem("training.per_class", rule, per_class))
-    if config.training.binary and data.classes != 2:
-        rule = f"must be cross_entropy with {data.classes} classes"
-        found.append(Problem("training.loss", rule, config.training.loss.name))
-    if model.channels and data.image is None:
-        rule = "must be mlp: the features are no image (their source has none, or PCA made them)"
-        found.append(Problem("model.architecture", rule, "cnn"))
-    if config.training.augment.pictorial and data.image is None:
-        rule = "must change nothing but noise: the features are no image"
-        found.append(Problem("training.augment", rule))
-    if model.channels and data.image is not None:
-        for shape in images(model, data.image):
-            if not shape.pixels:
-                rule = f"leaves nothing of an image of {data.image.height} × {data.image.width}"
-                found.append(Problem("model.architecture.cnn", rule))
-                break
-    return found or list(transfer_misfits(config, data))
-
-
 class _Run:
     """One call of `train`; moves `state` in place."""
 
@@ -158,10 +125,9 @@ class _Run:
         self._seed, self._offset = streams
         self._replicates = len(state["parameters"])
         self._first = int(state["epoch"])
-        shape = (max(0, until - self._first), self._replicates)
         self._metrics = metrics(config.training.task)
         names = (*self._metrics, "learning_rate", "epoch_seconds", "validation_seconds")
-        self._history = {name: np.full(shape, np.nan) for name in names}
+        self._history = History(self._first, until, self._replicates, names)
         self._diverged: int | None = None
         self._hopeless = False
         self._last = self._first
@@ -178,7 +144,6 @@ class _Run:
         state = self._state
         epoch = self._last if self._diverged is None else self._diverged
         state["epoch"] = np.array(epoch)
-        done = epoch - self._first
         reached = {name: state[f"metrics.{name}"].copy() for name in self._metrics}
         learnt = state["parameters"].shape[1] + learnt_before(frozen(state))
         reached["parameters"] = np.full(self._replicates, float(learnt))
@@ -187,7 +152,7 @@ class _Run:
         finished = (
             self._diverged is not None or all_stopped or epoch >= self._config.training.epochs
         )
-        history = {name: values[:done] for name, values in self._history.items()}
+        history = self._history.until(epoch)
         return Progress(state, epoch, history, reached, self._diverged, finished, self._hopeless)
 
     def _stopped(self, replicate: int) -> bool:
@@ -242,13 +207,16 @@ class _Run:
             ended = time.perf_counter()
             validated = ended - trained
             seconds.append((ended - began) / len(members))
-            rates = config.training.learning_rate * pace[-1]
-            self._record(members, epoch, values, rates, (seconds[-1], validated / len(members)))
+            noted: dict[str, Array | float] = dict(zip(self._metrics, values, strict=True))
+            noted["learning_rate"] = config.training.learning_rate * pace[-1]
+            noted["epoch_seconds"] = seconds[-1]
+            noted["validation_seconds"] = validated / len(members)
+            self._history.note(members, epoch, noted)
             if health is not None:
                 momentum = config.model.batch_norm.parameters.get("momentum", 0.0)
                 ratios = settled(momentum, epoch * group.steps) or config.model.reestimated
                 figures = health.figures(ratios=ratios)
-                self._note(members, epoch, figures)
+                self._history.note(members, epoch, figures)
                 looks = self._judged and everyone and epoch & (epoch - 1) == 0
                 if looks and hopeless({name: each.mean() for name, each in figures.items()}):
                     self._hopeless, self._until = epoch < self._until, epoch
@@ -345,28 +313,6 @@ class _Run:
         )
         own = self._state.get("plateau.factor")
         return found if own is None else found * own[members]
-
-    def _record(
-        self,
-        members: list[int],
-        epoch: int,
-        values: Sequence[Array],
-        rates: Array,
-        seconds: tuple[float, float],
-    ) -> None:
-        row = epoch - self._first - 1
-        for name, value in zip(self._metrics, values, strict=True):
-            self._history[name][row, members] = value
-        self._history["learning_rate"][row, members] = rates
-        for name, took in zip(("epoch_seconds", "validation_seconds"), seconds, strict=True):
-            self._history[name][row, members] = took
-
-    def _note(self, members: list[int], epoch: int, figures: Mapping[str, Array]) -> None:
-        row, shape = epoch - self._first - 1, self._history["epoch_seconds"].shape
-        for name, value in figures.items():
-            if name not in self._history:
-                self._history[name] = np.full(shape, np.nan)
-            self._history[name][row, members] = value
 
     def _follow(
         self, members: list[int], arrays: dict[str, Array], epoch: int, values: Sequence[Array]
