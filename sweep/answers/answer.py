@@ -105,7 +105,8 @@ def cost(results: Results) -> Cost:
             continue
         seconds = trial.metrics.get("epoch_seconds", [])
         an_epoch = sum(each for each in seconds if each is not None)  # of all replicates
-        epochs += an_epoch * trial.epoch
+        # a replicate that stopped early has trained for fewer
+        epochs += min(trial.worker_seconds, an_epoch * trial.epoch)
         if trial.state == "pruned":
             saved += an_epoch * max(0, _budget(results, trial.params) - trial.epoch)
     return Cost(spent, epochs, saved)
