@@ -75,8 +75,8 @@ def compared_groups(evidence: Evidence) -> Any:
             )
         figure.update_yaxes(title_text=each.claim.by, **place)
     figure.update_xaxes(title_text="epoch", row=rows)
-    _laid_out(figure, None, None).update_layout(height=330 * rows + 80, showlegend=False)
-    return figure.update_layout(margin_t=70)
+    _laid_out(figure, None, None).update_layout(height=330 * rows + 130, showlegend=False)
+    return figure.update_layout(margin_t=120)  # titles stand below the buttons
 
 
 def _coloured(group: Group, shade: str) -> str:

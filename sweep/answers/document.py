@@ -86,7 +86,9 @@ def _html(block: Block) -> str:
 
 
 def _kind(table: Table, cell: str) -> str:
-    return "words" if table.words and not FIGURES.fullmatch(cell) else "number"
+    if not table.words:
+        return "number"
+    return "figure" if FIGURES.fullmatch(cell) else "words"
 
 
 def to_markdown(blocks: Iterable[Block], pictures: Collection[str]) -> str:

@@ -14,11 +14,10 @@ Nadeau and Bengio (2003) add n_test/n_train to 1/R in the variance of the mean; 
 1/(k - 1).
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 Floats = NDArray[np.float64]
 Verdict = Literal["supported", "refuted", "undecided"]
@@ -60,7 +59,7 @@ def interval(blocks: Floats, *, error: float, overlap: float = 0.0) -> Interval:
     """
     count = blocks.shape[-1]
     mean, sd = blocks.mean(axis=-1), blocks.std(axis=-1, ddof=1)
-    half = stdtrit(count - 1, 1 - error / 2) * sd * np.sqrt(1 / count + overlap)
+    half = _quantile(count - 1, error) * sd * np.sqrt(1 / count + overlap)
     return Interval(mean, mean - half, mean + half)
 
 
@@ -88,6 +87,13 @@ def more_replicates(blocks: Floats, margin: float, *, error: float) -> int | Non
     if len(blocks) < 2:
         return None
     counts = np.arange(max(len(blocks) + 1, LEAST), MOST + 1)
-    half = stdtrit(counts - 1, 1 - error / 2) * blocks.std(ddof=1) / np.sqrt(counts)
+    half = _quantile(counts - 1, error) * blocks.std(ddof=1) / np.sqrt(counts)
     enough = counts[half < abs(blocks.mean() - margin)]
     return int(enough[0]) - len(blocks) if len(enough) else None
+
+
+def _quantile(freedom: Any, error: float) -> Any:
+    """The t quantile that is exceeded, on either side, with so much chance in all."""
+    from scipy.special import stdtrit  # takes 0.2 s, for which no first trial should wait
+
+    return stdtrit(freedom, 1 - error / 2)

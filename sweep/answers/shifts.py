@@ -37,9 +37,9 @@ class Shift:
 
 def shifts(results: Results, outbox: Path) -> tuple[Shift, ...]:
     """Those trials in which units drop right before a batch norm, by their numbers."""
-    if "before_bn" not in results.study.text or not outbox.exists():
+    if "before_bn" not in results.study.text:
         return ()
-    with closing(Outbox(outbox)) as records:
+    with closing(Outbox(outbox, reading=True)) as records:
         complete = [each for each in results.trials if each.state == "complete"]
         return tuple(each for trial in complete for each in _shift(records, trial))
 

@@ -26,7 +26,7 @@ def test_html_takes_nothing_for_html_but_charts() -> None:
     assert '<p class="answer">what\n| is it?</p>' in text
     assert '<td class="number">_&lt;i&gt;_</td><td class="number">1</td></tr>' in text
     words = to_html([Table(["a"], [["-0.1 … +2e-05"], ["3"], ["a 3"]], words=True)])
-    assert [each[:6] for each in words.split('<td class="')[1:]] == ["number", "number", 'words"']
+    assert [each[:6] for each in words.split('<td class="')[1:]] == ["figure", "figure", 'words"']
     assert "<div>drawn</div><figcaption>It rises.</figcaption>" in text
     assert "<pre>a: `b`\n```\nc: &lt;d&gt;\n</pre>" in text
 

@@ -1,5 +1,6 @@
 import gzip
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,28 @@ import numpy as np
 import pytest
 
 from trainer.dataset import DataError
+from trainer.sources import SOURCES, load
+
+
+def test_digits_are_those_of_scikit_learn() -> None:
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits().images, load_digits().target
+    found = SOURCES["digits"].read("")
+    np.testing.assert_array_equal(found.x, images)
+    np.testing.assert_array_equal(found.y, labels)
+    assert (found.x.dtype, found.y.dtype) == (images.dtype, labels.dtype)
+
+
+def test_digits_are_read_without_what_takes_a_second_to_import() -> None:
+    code = """import sys
 from trainer.sources import load
+load("digits")
+print(sorted({"sklearn", "scipy", "pandas"} & set(sys.modules)))
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"
+
 
 SHARED = Path(
     os.environ.get("SWEEP_TEST_DATA", Path(__file__).parents[2].parent / "shared" / "data")
