@@ -9,7 +9,20 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
-from sqlalchemy import BigInteger, Boolean, Double, String, column, create_engine, table, tuple_
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Double,
+    String,
+    bindparam,
+    column,
+    create_engine,
+    select,
+    table,
+    tuple_,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sweep.recording.projection import Point
@@ -30,6 +43,8 @@ class MetricTables:
 
     def __init__(self, database_uri: str) -> None:
         self._engine = create_engine(database_uri, pool_pre_ping=True)
+        runs = table("runs", column("run_uuid", String), column("lifecycle_stage", String))
+        self._stage = select(runs.c.lifecycle_stage).where(runs.c.run_uuid == bindparam("run"))
         insert = INSERT[self._engine.dialect.name]
         self._insert = insert(_table("metrics")).on_conflict_do_nothing()
         latest = _table("latest_metrics")
@@ -47,10 +62,15 @@ class MetricTables:
         kind = tracking_uri.partition(":")[0].partition("+")[0]
         return cls(tracking_uri) if kind in INSERT else None
 
+    def close(self) -> None:
+        """Lets go of the connections."""
+        self._engine.dispose()
+
     def write(self, run_id: str, points: Sequence[Point]) -> None:
         """Adds points to a run in one transaction.
 
         Raises:
+            MlflowException: the run is deleted, or not there.
             SQLAlchemyError: the database does not work; nothing was written.
         """
         if not points:
@@ -62,6 +82,10 @@ class MetricTables:
             if other is None or _age(row) > _age(other):
                 latest[row["key"]] = row
         with self._engine.begin() as connection:
+            if (stage := connection.scalar(self._stage, {"run": run_id})) != "active":
+                stage = stage or "gone"
+                text = f"The run {run_id} must be in the 'active' state. Current state is {stage}."
+                raise MlflowException(text, INVALID_PARAMETER_VALUE)
             connection.execute(self._insert, rows)
             connection.execute(self._replace, [latest[name] for name in sorted(latest)])
 

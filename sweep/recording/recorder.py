@@ -81,6 +81,10 @@ class Recorder:
         self._next_picture = 0.0
         self._pauses: dict[int | None, Pause] = {}
 
+    def close(self) -> None:
+        """Lets go of the store."""
+        self._sender.close()
+
     def step(self, *, draining: bool) -> bool:
         """Sends what is due; whether anything was.
 
@@ -175,14 +179,19 @@ def record(
             pause = Pause()
             last_success = time.monotonic()
         elif draining and time.monotonic() - last_success > PATIENCE_SECONDS:
-            return 1
+            code = 1
+            break
         if draining:
             time.sleep(seconds)
         elif _is_closed(driver, seconds):
             draining = True
             last_success = time.monotonic()
-    outbox.note("trouble", None)
-    return 0
+    else:
+        outbox.note("trouble", None)
+        code = 0
+    if recorder is not None:
+        recorder.close()
+    return code
 
 
 def _is_closed(pipe: TextIO, seconds: float) -> bool:

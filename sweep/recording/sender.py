@@ -74,6 +74,11 @@ class Sender:
     def _painters(self) -> tuple[CurvePainter, FlowPainter]:
         return CurvePainter(), FlowPainter()
 
+    def close(self) -> None:
+        """Lets go of the store."""
+        if self._tables is not None:
+            self._tables.close()
+
     def alive(self) -> bool:
         """Whether the store takes a small change."""
         try:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 
 from sweep.datasets import Datasets
 from sweep.pruners import NoPruner
@@ -19,6 +18,9 @@ from sweep.search.search import Search
 from sweep.search.storage import Storage
 from sweep.search.trial import State, Trial
 from sweep.spec.study import check
+from tests.integration.machines import machines, quiet
+
+pytestmark = quiet
 
 TRIALS = 30
 
@@ -48,14 +50,8 @@ class Sleeper:
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """Three cores, and one card as far as Ray knows."""
-    from ray.cluster_utils import Cluster
-
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 3, "num_gpus": 1})
-    try:
+    with machines(num_cpus=3, num_gpus=1) as made:
         yield made.address
-    finally:
-        ray.shutdown()
-        made.shutdown()
 
 
 @pytest.fixture

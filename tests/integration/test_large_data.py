@@ -6,14 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-import ray
 
 from sweep.datasets import Datasets, share
 from sweep.scheduling.ray_runner import RayRunner
 from sweep.scheduling.runner import Advanced, Link, LocalRunner, Outcome, Runner
 from sweep.spec.study import Study, check
 from tests.integration.conftest import SMOKE, Sweep
+from tests.integration.machines import machines, quiet
 from trainer.selection import Selection
+
+pytestmark = quiet
 
 SHARE = 0.0001
 """GiB, of which digits has four times as much."""
@@ -27,17 +29,11 @@ def study(memory: float | None, **values: Any) -> Study:
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Path]]:
     """The driver's machine, on which nothing trains, and another with a disk of its own."""
-    from ray.cluster_utils import Cluster
-
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     monkeypatch.setenv("XDG_CACHE_HOME", str(ours))
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    try:
+    with machines(num_cpus=0) as made:
         made.add_node(num_cpus=2, env_vars={"XDG_CACHE_HOME": str(theirs)})
         yield made.address, theirs / "sweep" / "tables"
-    finally:
-        ray.shutdown()
-        made.shutdown()
 
 
 def test_the_share_is_what_is_set_aside_or_the_object_store_s_part() -> None:

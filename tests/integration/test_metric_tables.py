@@ -7,7 +7,9 @@ import pytest
 import sqlalchemy
 from mlflow import MlflowClient
 from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
 
+from sweep.recording import tracking
 from sweep.recording.metric_tables import MetricTables
 from sweep.recording.projection import Point
 from tests.integration.mlflow_server import empty_store
@@ -50,9 +52,16 @@ def rows(uri: str, run_id: str) -> list[list[tuple[object, ...]]]:
     return [sorted(tuple(row[name] for name in columns) for row in table) for table in of_run]
 
 
-def test_the_rows_are_those_of_log_batch(uri: str) -> None:
-    client, tables = MlflowClient(uri), MetricTables.of(uri)
-    assert tables is not None
+@pytest.fixture
+def tables(uri: str) -> Iterator[MetricTables]:
+    made = MetricTables.of(uri)
+    assert made is not None
+    yield made
+    made.close()
+
+
+def test_the_rows_are_those_of_log_batch(uri: str, tables: MetricTables) -> None:
+    client = MlflowClient(uri)
     theirs, ours = (client.create_run("0").info.run_id for _ in range(2))
     for batch in BATCHES:
         client.log_batch(theirs, [Metric(*point) for point in batch])
@@ -66,13 +75,23 @@ def test_the_rows_are_those_of_log_batch(uri: str) -> None:
     )
 
 
-def test_all_of_a_batch_or_nothing(uri: str) -> None:
-    tables = MetricTables(uri)
+def test_all_of_a_batch_or_nothing(uri: str, tables: MetricTables) -> None:
     run = MlflowClient(uri).create_run("0").info.run_id
     impossible = Point("other", 1.0, 1, None)  # type: ignore[arg-type]
     with pytest.raises(sqlalchemy.exc.SQLAlchemyError):
         tables.write(run, [Point("loss", 1.0, 1, 1), impossible])
     assert rows(uri, run) == [[], []]
+
+
+def test_a_run_that_is_deleted_gets_no_points(uri: str, tables: MetricTables) -> None:
+    client = MlflowClient(uri)
+    run = client.create_run("0").info.run_id
+    client.delete_run(run)
+    for refused in (run, "0" * 32):
+        with pytest.raises(MlflowException, match=f"The run {refused} must be in") as caught:
+            tables.write(refused, [Point("loss", 1.0, 1, 1)])
+        assert tracking.is_refusal(caught.value)
+        assert rows(uri, refused) == [[], []]
 
 
 def test_a_server_has_no_tables_to_write_to() -> None:
