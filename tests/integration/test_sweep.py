@@ -224,7 +224,7 @@ def test_a_sweep_without_a_complete_trial_fails(sweep: Sweep) -> None:
 
 LONG = (
     "--set=training.epochs=150",
-    "--set=search.pruner=asha",
+    "--set=search.pruner={asha: {min_epochs: 1}}",
     "--set=model.hidden=[128, 128]",
     "--trials=40",
 )
