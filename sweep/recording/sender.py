@@ -20,7 +20,6 @@ from mlflow.entities import Metric, Param, RunTag
 
 from sweep.recording import confusion_matrix, tracking
 from sweep.recording.gradient_flow import FlowPainter
-from sweep.recording.metric_tables import MetricTables
 from sweep.recording.outbox import PARENT, Entry, Outbox, Run
 from sweep.recording.pictures import CurvePainter
 from sweep.recording.projection import STATUS, Changes, Point, project
@@ -36,6 +35,7 @@ from sweep.recording.records import (
     Weights,
     Winner,
 )
+from sweep.recording.run_tables import RunTables
 from sweep.workspace import StudyFolder
 
 log = logging.getLogger("sweep.recorder")
@@ -61,7 +61,7 @@ class Sender:
         self._outgoing = study_dir / "outgoing"
         self._experiment_id = tracking.experiment(client, study_dir.name, artifact_root)
         outbox.note("experiment_id", self._experiment_id)
-        self._tables = MetricTables.of(client.tracking_uri)
+        self._tables = RunTables.of(client.tracking_uri)
         self._runs = outbox.runs()
         self._made_before: dict[int | None, Run] | None = None
         self._states: dict[int | None, str] = {}
@@ -104,15 +104,15 @@ class Sender:
         if trial not in self._certain:
             points = self._missing(run, points, by_step=trial is not None)
         self._certain.discard(trial)
-        self._client.log_batch(
-            run.run_id,
-            [] if self._tables else [Metric(*point) for point in points],
-            [Param(name, value) for name, value in changes.params.items()],
-            [] if made else [RunTag(name, value) for name, value in changes.tags.items()],
-            synchronous=True,
-        )
-        if self._tables is not None:
-            self._tables.write(run.run_id, points)
+        tags = [] if made else [RunTag(name, value) for name, value in changes.tags.items()]
+        if self._tables is None:
+            metrics = [Metric(*point) for point in points]
+            params = [Param(name, value) for name, value in changes.params.items()]
+            self._client.log_batch(run.run_id, metrics, params, tags, synchronous=True)
+        else:
+            self._tables.write(run.run_id, changes.params, points)
+            if tags:
+                self._client.log_batch(run.run_id, tags=tags, synchronous=True)
         if changes.data is not None:
             tracking.log_dataset(self._client, run.run_id, *changes.data)
         if files:

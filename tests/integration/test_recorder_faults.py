@@ -17,10 +17,10 @@ import pytest
 from mlflow import MlflowClient
 
 from sweep.recording import recorder, tracking
-from sweep.recording.metric_tables import MetricTables
 from sweep.recording.outbox import Backlog, Outbox
 from sweep.recording.pictures import CurvePainter
 from sweep.recording.records import SweepEnded, SweepStarted
+from sweep.recording.run_tables import RunTables
 from tests.integration.mlflow_server import Wire, empty_store, mlflow_server
 from tests.integration.recorded import EPOCHS, T0, Found, Place, ignore, wait_for
 
@@ -42,8 +42,7 @@ DEADLY: list[tuple[Any, str]] = [
     (MlflowClient, "create_run"),  # the parent
     (Outbox, "keep_run"),
     (MlflowClient, "create_run"),  # a child
-    (MlflowClient, "log_batch"),
-    (MetricTables, "write"),
+    (RunTables, "write"),
     (tracking, "upload"),
     (MlflowClient, "set_terminated"),
     (Outbox, "sent"),

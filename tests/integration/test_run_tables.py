@@ -1,4 +1,4 @@
-"""Points written into the tables of MLflow: the rows that its own `log_batch` writes."""
+"""Params and points written into the tables of MLflow: the rows that its own `log_batch` writes."""
 
 import math
 from collections.abc import Iterator
@@ -6,15 +6,16 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy
 from mlflow import MlflowClient
-from mlflow.entities import Metric
+from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 
 from sweep.recording import tracking
-from sweep.recording.metric_tables import MetricTables
 from sweep.recording.projection import Point
+from sweep.recording.run_tables import RunTables
 from tests.integration.mlflow_server import empty_store
 from tests.integration.postgres import postgres
 
+PARAMS = {"model.activation": "elu", "π": "", "long": "x" * 6000}
 BATCHES = (
     [Point("loss", 1 / step, 1000 + step, step) for step in range(1, 400)],
     [Point("loss", 0.1, 900, 12), Point("late", 1.0, 5, 3), Point("late", 2.0, 5, 3)],
@@ -41,58 +42,64 @@ def uri(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 def rows(uri: str, run_id: str) -> list[list[tuple[object, ...]]]:
-    """The points and the latest points that the database has of a run."""
+    """The params, the points and the latest points that the database has of a run."""
     engine = sqlalchemy.create_engine(uri)
-    points, latest = "SELECT * FROM metrics", "SELECT * FROM latest_metrics"
+    tables = ("SELECT * FROM params", "SELECT * FROM metrics", "SELECT * FROM latest_metrics")
     with engine.connect() as connection:
-        found = [connection.execute(sqlalchemy.text(each)).mappings() for each in (points, latest)]
-        of_run = [[row for row in table if row["run_uuid"] == run_id] for table in found]
+        found = [connection.execute(sqlalchemy.text(each)).mappings().all() for each in tables]
     engine.dispose()
     columns = ("key", "step", "timestamp", "is_nan", "value")
-    return [sorted(tuple(row[name] for name in columns) for row in table) for table in of_run]
+    return [
+        sorted(
+            tuple(row.get(name) for name in columns) for row in table if row["run_uuid"] == run_id
+        )
+        for table in found
+    ]
 
 
 @pytest.fixture
-def tables(uri: str) -> Iterator[MetricTables]:
-    made = MetricTables.of(uri)
+def tables(uri: str) -> Iterator[RunTables]:
+    made = RunTables.of(uri)
     assert made is not None
     yield made
     made.close()
 
 
-def test_the_rows_are_those_of_log_batch(uri: str, tables: MetricTables) -> None:
+def test_the_rows_are_those_of_log_batch(uri: str, tables: RunTables) -> None:
     client = MlflowClient(uri)
     theirs, ours = (client.create_run("0").info.run_id for _ in range(2))
-    for batch in BATCHES:
-        client.log_batch(theirs, [Metric(*point) for point in batch])
-        tables.write(ours, batch)
+    for number, batch in enumerate(BATCHES):
+        params = dict(list(PARAMS.items())[:number])
+        metrics = [Metric(*point) for point in batch]
+        client.log_batch(theirs, metrics, [Param(*each) for each in params.items()])
+        tables.write(ours, params, batch)
         assert rows(uri, ours) == rows(uri, theirs)
-    tables.write(ours, [point for batch in BATCHES for point in batch])
-    tables.write(ours, [])
+    tables.write(ours, PARAMS, [point for batch in BATCHES for point in batch])
+    tables.write(ours, {}, [])
     assert rows(uri, ours) == rows(uri, theirs)
     assert client.get_run(ours).data.metrics == pytest.approx(
         client.get_run(theirs).data.metrics, nan_ok=True
     )
 
 
-def test_all_of_a_batch_or_nothing(uri: str, tables: MetricTables) -> None:
+def test_all_of_a_batch_or_nothing(uri: str, tables: RunTables) -> None:
     run = MlflowClient(uri).create_run("0").info.run_id
     impossible = Point("other", 1.0, 1, None)  # type: ignore[arg-type]
     with pytest.raises(sqlalchemy.exc.SQLAlchemyError):
-        tables.write(run, [Point("loss", 1.0, 1, 1), impossible])
-    assert rows(uri, run) == [[], []]
+        tables.write(run, PARAMS, [Point("loss", 1.0, 1, 1), impossible])
+    assert rows(uri, run) == [[], [], []]
 
 
-def test_a_run_that_is_deleted_gets_no_points(uri: str, tables: MetricTables) -> None:
+def test_a_run_that_is_deleted_gets_no_points(uri: str, tables: RunTables) -> None:
     client = MlflowClient(uri)
     run = client.create_run("0").info.run_id
     client.delete_run(run)
     for refused in (run, "0" * 32):
         with pytest.raises(MlflowException, match=f"The run {refused} must be in") as caught:
-            tables.write(refused, [Point("loss", 1.0, 1, 1)])
+            tables.write(refused, PARAMS, [Point("loss", 1.0, 1, 1)])
         assert tracking.is_refusal(caught.value)
-        assert rows(uri, refused) == [[], []]
+        assert rows(uri, refused) == [[], [], []]
 
 
 def test_a_server_has_no_tables_to_write_to() -> None:
-    assert MetricTables.of("http://127.0.0.1:5000") is None
+    assert RunTables.of("http://127.0.0.1:5000") is None

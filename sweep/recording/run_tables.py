@@ -1,11 +1,11 @@
-"""Metrics written into the tables of an MLflow database.
+"""Params and metrics of runs, written into the tables of an MLflow database.
 
-`log_batch` makes an object of every point and compares it with the run's latest, which is most of
-what recording a trial takes. The rows written here are those that it would write (tested), and a
-point that is there already stays as it is. A server's database is its own: it is sent batches.
+`log_batch` makes an object of every row and compares points with the run's latest, which is most of
+what recording a trial takes. The rows written here are those that it would write (tested), and one
+that is there already stays as it is. A server's database is its own: it is sent batches.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -34,8 +34,8 @@ LARGEST = float(np.finfo(np.float64).max)
 """What MLflow writes for infinity."""
 
 
-class MetricTables:
-    """The tables `metrics` and `latest_metrics` of one database, whose schema has been checked.
+class RunTables:
+    """The tables `params`, `metrics` and `latest_metrics` of a database of a checked schema.
 
     Args:
         database_uri: as for `tracking.connect`.
@@ -46,11 +46,13 @@ class MetricTables:
         runs = table("runs", column("run_uuid", String), column("lifecycle_stage", String))
         self._stage = select(runs.c.lifecycle_stage).where(runs.c.run_uuid == bindparam("run"))
         insert = INSERT[self._engine.dialect.name]
-        self._insert = insert(_table("metrics")).on_conflict_do_nothing()
-        latest = _table("latest_metrics")
+        params = table("params", *(column(name, String) for name in ("run_uuid", "key", "value")))
+        self._params = insert(params).on_conflict_do_nothing()
+        self._points = insert(_points("metrics")).on_conflict_do_nothing()
+        latest = _points("latest_metrics")
         replace = insert(latest)
         new, age = replace.excluded, ("step", "timestamp", "value")
-        self._replace = replace.on_conflict_do_update(
+        self._latest = replace.on_conflict_do_update(
             index_elements=["key", "run_uuid"],
             set_={name: new[name] for name in (*age, "is_nan")},
             where=tuple_(*(new[name] for name in age)) > tuple_(*(latest.c[name] for name in age)),
@@ -66,15 +68,13 @@ class MetricTables:
         """Lets go of the connections."""
         self._engine.dispose()
 
-    def write(self, run_id: str, points: Sequence[Point]) -> None:
-        """Adds points to a run in one transaction.
+    def write(self, run_id: str, params: Mapping[str, str], points: Sequence[Point]) -> None:
+        """Adds params and points to a run in one transaction.
 
         Raises:
             MlflowException: the run is deleted, or not there.
             SQLAlchemyError: the database does not work; nothing was written.
         """
-        if not points:
-            return
         rows = [_row(run_id, point) for point in points]
         latest: dict[str, dict[str, Any]] = {}
         for row in rows:
@@ -86,11 +86,15 @@ class MetricTables:
                 stage = stage or "gone"
                 text = f"The run {run_id} must be in the 'active' state. Current state is {stage}."
                 raise MlflowException(text, INVALID_PARAMETER_VALUE)
-            connection.execute(self._insert, rows)
-            connection.execute(self._replace, [latest[name] for name in sorted(latest)])
+            if params:
+                given = [{"run_uuid": run_id, "key": k, "value": v} for k, v in params.items()]
+                connection.execute(self._params, given)
+            if rows:
+                connection.execute(self._points, rows)
+                connection.execute(self._latest, [latest[name] for name in sorted(latest)])
 
 
-def _table(name: str) -> Any:
+def _points(name: str) -> Any:
     return table(
         name,
         column("run_uuid", String),
