@@ -41,7 +41,7 @@ def check(
         print_json(about | {"parameters": space, "claims": claims})
         return
     search = checked.search
-    click.echo(f"{checked.name}: {checked.question}")
+    click.echo(": ".join(filter(None, (checked.name, checked.question))))
     click.echo(
         f"{checked.target} trials × {checked.replicates} replicates, "
         f"sampler {search.sampler.name}, pruner {search.pruner.name}, "
