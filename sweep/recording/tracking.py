@@ -29,6 +29,9 @@ EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}
 LONGEST_SOURCE, LONGEST_DIGEST = 500, 36
 """How many characters MLflow takes of a dataset's name and of its digest."""
 
+POSTGRESQL = "postgresql"
+EXPERIMENTS = sqlalchemy.text("SELECT count(*) FROM experiments")
+
 PASSING = frozenset({401, 403, 408, 429, 499})
 """Client errors that go away when somebody does something about them, or with time."""
 
@@ -53,14 +56,17 @@ def connect(tracking_uri: str) -> MlflowClient:
             check_schema(tracking_uri)
         if not sqlalchemy.event.contains(sqlalchemy.Engine, "connect", _tune_sqlite):
             sqlalchemy.event.listen(sqlalchemy.Engine, "connect", _tune_sqlite)
+        if (path := _file(tracking_uri)) is not None and not (
+            path.exists() and path.stat().st_size
+        ):
+            _make(path)
         return MlflowClient(tracking_uri)
 
 
 @contextmanager
 def _alone(tracking_uri: str) -> Iterator[None]:
     """Keeps two processes from making the tables of one SQLite file at the same time."""
-    kind, _, path = tracking_uri.partition(":///")
-    if kind != "sqlite" or not path:
+    if (path := _file(tracking_uri)) is None:
         yield
         return
     with Path(f"{path}.lock").open("w", encoding="utf-8") as lock:
@@ -68,10 +74,34 @@ def _alone(tracking_uri: str) -> Iterator[None]:
         yield
 
 
+def _file(tracking_uri: str) -> Path | None:
+    """The file of an SQLite database, if the URI names one."""
+    kind, _, path = tracking_uri.partition(":///")
+    return Path(path) if kind == "sqlite" and path and "?" not in path else None
+
+
+def _make(path: Path) -> None:
+    """Makes MLflow's tables beside the file, and puts it in its place when it is whole.
+
+    MLflow takes a second, and can do nothing with a database whose making was cut off.
+    """
+    part, whole = (path.with_name(f"{path.name}.{end}") for end in ("part", "whole"))
+    made = (part, *(part.with_name(f"{part.name}-{end}") for end in ("wal", "shm")), whole)
+    for each in made:  # what was cut off
+        each.unlink(missing_ok=True)
+    MlflowClient(f"sqlite:///{part}").search_experiments()
+    with closing(sqlite3.connect(part)) as database:
+        database.execute("VACUUM INTO ?", (str(whole),))
+    whole.replace(path)
+    for each in made:
+        each.unlink(missing_ok=True)
+
+
 def check_schema(database_uri: str) -> None:
     """Makes sure that this version of MLflow can use a database as it is, or that it is empty.
 
-    MLflow itself would upgrade a database that lacks some tables, silently.
+    MLflow itself would upgrade a database that lacks some tables, silently. In PostgreSQL it
+    goes on with tables whose making was cut off: they are empty, in a version without a number.
 
     Raises:
         TrackingError: it can't, or can't be reached.
@@ -81,6 +111,9 @@ def check_schema(database_uri: str) -> None:
         with engine.connect() as connection:
             found = MigrationContext.configure(connection).get_current_revision()
             tables = sqlalchemy.inspect(connection).get_table_names()
+            begun = found is None and "experiments" in tables
+            if begun and engine.dialect.name == POSTGRESQL and not connection.scalar(EXPERIMENTS):
+                return
     except sqlalchemy.exc.SQLAlchemyError as error:
         raise TrackingError(f"the MLflow database can't be opened: {error}") from error
     finally:

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy
+from mlflow.store.tracking.dbmodels.initial_models import Base as InitialBase
 
+from sweep.recording import tracking
 from sweep.search.storage import Storage, taken
 from sweep.workspace import StudyInUse
 from tests.integration.conftest import SMOKE, Sweep, eventually
@@ -19,7 +22,7 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Postgres]:
-    with postgres("studies", "mlflow") as made:
+    with postgres("studies", "mlflow", "cut") as made:
         yield made
 
 
@@ -138,3 +141,15 @@ def _ended(server: Postgres, name: str) -> int:
     except FileNotFoundError:
         return 0
     return sum(each.state.is_finished() for each in trials)
+
+
+def test_tables_whose_making_was_cut_off_are_gone_on_with(
+    server: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow makes its tables of the first version, and then brings them to the last."""
+    monkeypatch.setenv("PGPASSFILE", str(server.passfile))
+    engine = sqlalchemy.create_engine(server.url("cut"))
+    InitialBase.metadata.create_all(engine)
+    engine.dispose()
+    client = tracking.connect(server.url("cut"))
+    assert tracking.experiment(client, "digits", None)
