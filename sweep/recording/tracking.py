@@ -7,7 +7,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -52,14 +52,12 @@ def connect(tracking_uri: str) -> MlflowClient:
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     with _alone(tracking_uri):
+        if (path := _file(tracking_uri)) is not None and _is_empty(path):
+            _make(path)
         if "://" in tracking_uri and not tracking_uri.startswith(("http:", "https:")):
             check_schema(tracking_uri)
         if not sqlalchemy.event.contains(sqlalchemy.Engine, "connect", _tune_sqlite):
             sqlalchemy.event.listen(sqlalchemy.Engine, "connect", _tune_sqlite)
-        if (path := _file(tracking_uri)) is not None and not (
-            path.exists() and path.stat().st_size
-        ):
-            _make(path)
         return MlflowClient(tracking_uri)
 
 
@@ -78,6 +76,15 @@ def _file(tracking_uri: str) -> Path | None:
     """The file of an SQLite database, if the URI names one."""
     kind, _, path = tracking_uri.partition(":///")
     return Path(path) if kind == "sqlite" and path and "?" not in path else None
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether a database has no tables; it need not be there."""
+    if not path.exists():
+        return True
+    with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(path)) as database:
+        return not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    return False
 
 
 def _make(path: Path) -> None:
