@@ -19,6 +19,7 @@ from sweep.answers.importance import importances
 from sweep.answers.interactions import interactions
 from sweep.answers.parameter_plots import cell, numeric_surfaces
 from sweep.answers.trial_plots import best_so_far, course
+from sweep.answers.validation_charts import confusion_matrix, predicted_vs_observed
 
 MOST_TICKS = 12
 
@@ -238,19 +239,6 @@ def interaction_maps(evidence: Evidence) -> Any:
     return laid_out(figure, None, None).update_layout(height=400 * rows + 80, coloraxis=scale)
 
 
-def confusion_matrix(evidence: Evidence) -> Any:
-    """What the winner takes each class for, on validation rows."""
-    found = evidence.confusion
-    if found is None:
-        return None
-    names = [text(str(each)) for each in found["classes"]]
-    heat = go.Heatmap(x=names, y=names, z=found["counts"], colorscale="Blues")
-    heat.texttemplate = "%{z}" if len(names) <= 30 else None
-    figure = laid_out(go.Figure(heat), "predicted", "true")
-    figure.update_xaxes(type="category").update_yaxes(type="category", autorange="reversed")
-    return figure.update_layout(height=560, width=640)
-
-
 def told(trial: Trial) -> str:
     """A trial in a few lines, for a label that appears over its point."""
     value = "no value" if trial.value is None else f"{trial.value:.4g}"
@@ -276,5 +264,6 @@ CHARTS: Mapping[str, Callable[[Evidence], Any]] = {
     "contours": contours,
     "interactions": interaction_maps,
     "confusion_matrix": confusion_matrix,
+    "predicted_vs_observed": predicted_vs_observed,
 }
 """Every chart by the name of its picture."""

@@ -11,7 +11,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from sweep.answers import pareto
-from sweep.answers.confusion import MOST_CLASSES
 from sweep.answers.evidence import Evidence
 from sweep.answers.parameter_plots import (
     contours,
@@ -20,7 +19,10 @@ from sweep.answers.parameter_plots import (
     slices,
 )
 from sweep.answers.trial_plots import compared_groups, intermediate_values, optimisation_history
+from sweep.answers.validation import MOST_CLASSES
 from sweep.recording.confusion_matrix import matrix
+from sweep.recording.predicted_vs_observed import scattered
+from sweep.recording.records import Confusion, Predictions
 
 
 def draw(evidence: Evidence, folder: Path) -> list[str]:
@@ -37,11 +39,18 @@ def draw(evidence: Evidence, folder: Path) -> list[str]:
 
 def confusion_matrix(evidence: Evidence) -> Figure | None:
     """What the winner takes each class for, on validation rows."""
-    found = evidence.confusion
-    if found is None or len(found["counts"]) > MOST_CLASSES:
+    found = evidence.validation
+    if not isinstance(found, Confusion) or len(found.classes) > MOST_CLASSES:
         return None
-    note = f"winner #{found['trial']}, validation rows, {found['replicates']} replicates added up"
-    return matrix(found["counts"], found["classes"], note)
+    return matrix(found, f"winner #{found.trial}")
+
+
+def predicted_vs_observed(evidence: Evidence) -> Figure | None:
+    """What the winner predicts where what was observed, on validation rows."""
+    found = evidence.validation
+    if not isinstance(found, Predictions):
+        return None
+    return scattered(found, f"winner #{found.trial}")
 
 
 PICTURES: Mapping[str, Callable[[Evidence], Figure | None]] = {
@@ -54,5 +63,6 @@ PICTURES: Mapping[str, Callable[[Evidence], Figure | None]] = {
     "contours": contours,
     "interactions": interaction_maps,
     "confusion_matrix": confusion_matrix,
+    "predicted_vs_observed": predicted_vs_observed,
 }
 """Every picture by the name of its file."""
