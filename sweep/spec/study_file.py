@@ -56,6 +56,16 @@ class _Dumper(yaml.SafeDumper):
 
 
 _Dumper.add_representer(str, _Dumper.represent_text)
+for _plain in (
+    dict,
+    list,
+    str,
+    int,
+    float,
+):  # NumPy's float64 is a float, an enum's member a string
+    _Dumper.add_multi_representer(
+        _plain, lambda dumper, value, plain=_plain: dumper.represent_data(plain(value))
+    )
 
 
 _Loader.yaml_implicit_resolvers = {}  # none of YAML 1.1's
