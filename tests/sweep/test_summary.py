@@ -28,7 +28,7 @@ def test_what_looks_like_markup_is_shown_as_it_is(
 
 
 def test_a_folder_may_have_any_name(capsys: pytest.CaptureFixture[str]) -> None:
-    nothing = dict.fromkeys(("metric", "best", "value"))
+    nothing: dict[str, Any] = dict.fromkeys(("metric", "best", "value"))
     entry = {"name": "[bold]", "state": "unreadable", "trials": {}, **nothing}
     listing([entry | {"unrecorded": NOTHING._asdict()}])
     assert "[bold]" in capsys.readouterr().out
