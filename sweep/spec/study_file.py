@@ -56,23 +56,13 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _plainly(plain: type[Any]) -> Any:
-    """Dumps what is derived from a plain type as that: float64 is a float, an enum's member text."""
+    """Dumps what is derived from a plain type as that type: NumPy's float64 is a float."""
     return lambda dumper, value: dumper.represent_data(plain(value))
 
 
 _Dumper.add_representer(str, _Dumper.represent_text)
 for _plain in (dict, list, str, int, float):
     _Dumper.add_multi_representer(_plain, _plainly(_plain))
-for _plain in (
-    dict,
-    list,
-    str,
-    int,
-    float,
-):  # NumPy's float64 is a float, an enum's member a string
-    _Dumper.add_multi_representer(
-        _plain, lambda dumper, value, plain=_plain: dumper.represent_data(plain(value))
-    )
 
 
 _Loader.yaml_implicit_resolvers = {}  # none of YAML 1.1's
