@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from functools import cache, partial
 from typing import NamedTuple
@@ -109,11 +109,12 @@ class Session:
             logbook.began()
             recording = cache(partial(Recording, outbox, self._folder.path, *uris))
             try:
-                if runner is not None:
-                    with closing(runner):
+                # Ray takes a second to end: meanwhile MLflow gets the rest.
+                with closing(runner) if runner is not None else nullcontext():
+                    if runner is not None:
                         states = States(self._states_folder(identity))
                         failure = self._train(logbook, recording, runner, states, quiet)
-                self._conclude(logbook, outbox, failure)
+                    self._conclude(logbook, outbox, failure)
             except BaseException:  # a later run sends what is left
                 recording().stop()
                 raise
@@ -195,6 +196,9 @@ class Session:
                     standing = replace(standing, unrecorded=recording().behind())
                 show(standing)
 
+            devices = None
+            if study.resources.automatic:
+                devices = Devices(partial(work, study, self._datasets.parameters))
             loop = Loop(
                 study=study,
                 search=self._search,
@@ -207,11 +211,12 @@ class Session:
                 states=states,
                 parameters=self._datasets.parameters,
                 best=self._search.best,
-                devices=Devices(partial(work, study, self._datasets.parameters))
-                if study.resources.automatic
-                else None,
+                devices=devices,
             )
             loop.run()
+        if devices is not None and devices.trouble:
+            cause = f"no card was used any more: {devices.trouble}"
+            print(f"warning: resources.gpu: auto: {cause}", file=sys.stderr)
         return loop.trouble
 
     def _conclude(self, logbook: Logbook, outbox: Outbox, failure: str | None) -> None:

@@ -87,6 +87,7 @@ def best(name: str, target: Path | None, folder: str | None, as_json: bool) -> N
     Example:
       python -m sweep best digits --export model/
     """
+    from sweep.figures import figure
     from sweep.spec.study_file import dump
     from sweep.workspace import workspace
 
@@ -103,7 +104,7 @@ def best(name: str, target: Path | None, folder: str | None, as_json: bool) -> N
     if as_json:
         print_json({"trial": winner.number, "value": winner.value, "config": config})
     else:
-        click.echo(f"# trial {winner.number}: {results.study.metric} {winner.value:.4f}")
+        click.echo(f"# trial {winner.number}: {results.study.metric} {figure(winner.value)}")
         click.echo(dump(config), nl=False)
         if target is not None:
             click.echo(f"# exported to {target}")

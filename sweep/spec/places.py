@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from sweep.spec.study_file import assign, load, override
+from trainer.rules import ConfigError
 from trainer.sources import SOURCES
+
+
+class Elsewhere(ConfigError):
+    """What a study names can't be looked at here, as data on a cluster's head."""
 
 
 def opened(file: Path, assignments: Sequence[str] = ()) -> dict[str, Any]:

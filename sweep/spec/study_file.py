@@ -55,7 +55,14 @@ class _Dumper(yaml.SafeDumper):
         return self.represent_scalar("tag:yaml.org,2002:str", text, style)
 
 
+def _plainly(plain: type[Any]) -> Any:
+    """Dumps what is derived from a plain type as that type: NumPy's float64 is a float."""
+    return lambda dumper, value: dumper.represent_data(plain(value))
+
+
 _Dumper.add_representer(str, _Dumper.represent_text)
+for _plain in (dict, list, str, int, float):
+    _Dumper.add_multi_representer(_plain, _plainly(_plain))
 
 
 _Loader.yaml_implicit_resolvers = {}  # none of YAML 1.1's

@@ -146,6 +146,7 @@ def test_no_crash_loses_what_is_wanted_or_tries_it_twice(folder: Folder) -> None
         (b"", "Expecting value"),
         (b'{"model.dropout": 0.', "Expecting"),
         (b"\xff\xfe", "can't decode byte"),
+        (b"[" * 100_000, "recursion"),
         (b"[0.1]", "must be a mapping of parameters, got list"),
         (b'{"model.dropuot": 0.1}', "model.dropuot: is not a field that is searched"),
         (b'{"model.dropout": NaN}', "model.dropout: must be an option of the field"),
