@@ -79,6 +79,5 @@ def test_looks_at_claims_count() -> None:
         space = {"model": model, "training": {"epochs": 3}}
         return known(check(load(SMOKE) | space | {"search": search})).weights
 
-    # The seeds of the looks are R, R and 2 R; beside the trials' files there are the best five's and
-    # the winner's.
+    # The looks' seeds are R, R and 2 R; beside the trials' files are the best five's, the winner's.
     assert weights(3) / weights(1) == pytest.approx((6 + 5 + 1) / (2 + 2 + 1) * 4 / 3, rel=0.01)
