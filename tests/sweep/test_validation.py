@@ -95,7 +95,7 @@ def test_a_linear_net_predicts_what_is_linear(
 
     figure = predicted_vs_observed.scattered(said, "#7")
     panels = figure.axes
-    assert [each.get_xlabel() for each in panels] == ["observed y0", "observed y1"]
+    assert [each.get_title().partition("\n")[0] for each in panels] == ["y0", "y1"]
     for panel, observed, answers in zip(panels, said.observed, said.predicted, strict=True):
         points = np.asarray(panel.collections[0].get_offsets())
         np.testing.assert_array_equal(points.T, [observed, answers])
