@@ -77,14 +77,20 @@ def validation(
     arrays: Mapping[str, Array],
     datasets: Datasets,
     at_ms: int,
-) -> Validation:
-    """What a trained model says of the validation rows, as it goes on record."""
+) -> Validation | None:
+    """What a trained model says of the validation rows, as it goes on record.
+
+    None if a number is infinite or NaN, as where targets are beyond the net's precision.
+    """
     answers, data = predicted(config, arrays, datasets), datasets.data(config)
     if data.task is not REGRESSION:
         counts = confusion(answers, data).tolist()
         return Confusion(trial, counts, datasets.classes, len(answers), at_ms)
     y = np.concatenate([data.fold(place).y_val for place in range(len(answers))])
     z = np.concatenate(answers)
+    r2 = explained(answers, data)
+    if not (np.isfinite(z).all() and np.isfinite(r2).all()):
+        return None
     shown = np.linspace(0, len(y) - 1, min(len(y), MOST_POINTS)).astype(int)  # rows are shuffled
     return Predictions(
         trial=trial,
@@ -92,7 +98,7 @@ def validation(
         outputs=data.outputs,
         observed=_columns(y[shown]),
         predicted=_columns(z[shown]),
-        r2=_columns(explained(answers, data)),
+        r2=_columns(r2),
         rows=len(y),
         at_ms=at_ms,
     )
@@ -110,7 +116,9 @@ def records(files: Mapping[int, Path], datasets: Datasets, at_ms: int) -> Iterat
     for number, file in files.items():
         with suppress(checkpoint.CheckpointError):
             arrays, about = checkpoint.load(file)
-            yield validation(number, about["config"], arrays, datasets, at_ms)
+            said = validation(number, about["config"], arrays, datasets, at_ms)
+            if said is not None:
+                yield said
 
 
 def noted(found: Validation) -> tuple[str, dict[str, Any]]:

@@ -119,6 +119,11 @@ def test_the_scores_are_those_of_training_and_the_points_are_bounded(
     assert 0.1 < np.min(said.r2) < np.max(said.r2) < 0.99
     assert said.rows == 2 * 640
     assert np.shape(said.observed) == np.shape(said.predicted) == (MOST_TARGETS, MOST_POINTS)
+    for observed, answers, r2 in zip(said.observed, said.predicted, said.r2, strict=True):
+        close = np.corrcoef(observed, answers)[0, 1] ** 2
+        assert close == pytest.approx(np.mean(r2), abs=0.05)  # the points belong together
+    last = datasets.data(study.first_config()).fold(1).y_val[-1]
+    np.testing.assert_allclose([each[-1] for each in said.observed], last, rtol=1e-4)
     assert len(packed(said)[1]) < 120_000
     assert f"{MOST_POINTS} of 1280 points" in predicted_vs_observed.about(said, "#7")
     predicted_vs_observed.draw(said, tmp_path / "points.png")
@@ -135,3 +140,17 @@ def test_of_many_targets_the_first_are_shown(
     assert isinstance(said, Predictions)
     assert len(said.targets) == len(said.r2) == len(said.observed) == MOST_TARGETS
     assert "the first 6 of 8 targets" in predicted_vs_observed.about(said, "#7")
+
+
+def test_what_is_not_finite_is_not_on_record(
+    make_study: Callable[..., Study], tmp_path: Path
+) -> None:
+    study = make_study(**regression(tmp_path, targets=1, rows=100, noise=1.0))
+    datasets, plain = Datasets(study), study.first_config()
+    _, arrays = trained(study, datasets)
+    beyond = arrays | {"0.bias": np.full_like(arrays["0.bias"], np.inf)}
+    for number, each in ((7, arrays), (8, beyond)):
+        about = {"trial": number, "config": plain}
+        checkpoint.save(tmp_path / f"{number}.npz", each, about)
+    files = {8: tmp_path / "8.npz", 7: tmp_path / "7.npz"}
+    assert [each.trial for each in records(files, datasets, 0)] == [7]
