@@ -92,21 +92,30 @@ def validation(
     if not (np.isfinite(z).all() and np.isfinite(r2).all()):
         return None
     shown = np.linspace(0, len(y) - 1, min(len(y), MOST_POINTS)).astype(int)  # rows are shuffled
+    observed, answered = _legible(np.stack([y, z])[:, shown, :MOST_TARGETS])
     return Predictions(
         trial=trial,
         targets=datasets.targets[:MOST_TARGETS],
         outputs=data.outputs,
-        observed=_columns(y[shown]),
-        predicted=_columns(z[shown]),
-        r2=_columns(r2),
+        observed=observed,
+        predicted=answered,
+        r2=r2.T[:MOST_TARGETS].tolist(),
         rows=len(y),
         at_ms=at_ms,
     )
 
 
-def _columns(values: Array) -> list[list[float]]:
-    """The first columns of (n, K), with as many digits as a picture can show."""
-    return [[float(f"{each:.5g}") for each in column] for column in values.T[:MOST_TARGETS]]
+def _legible(points: Array) -> list[list[list[float]]]:
+    """Points (2, n, K) as (2, K, n), to a ten-thousandth of what each of the K spans."""
+    spans = np.maximum(np.ptp(points, axis=(0, 1)), np.finfo(np.float64).tiny)
+    digits = [4 - int(each) for each in np.floor(np.log10(spans))]
+    return [
+        [
+            [round(float(each), count) for each in column]
+            for column, count in zip(values.T, digits, strict=True)
+        ]
+        for values in points
+    ]
 
 
 def records(files: Mapping[int, Path], datasets: Datasets, at_ms: int) -> Iterator[Validation]:

@@ -37,11 +37,13 @@ def trained(study: Study, datasets: Datasets) -> tuple[Mapping[str, Any], dict[s
     return outcome.metrics, model.arrays(learnt, datasets.splits(plain).preprocessing)
 
 
-def regression(tmp_path: Path, targets: int, rows: int, noise: float) -> dict[str, Any]:
+def regression(
+    tmp_path: Path, targets: int, rows: int, noise: float, mean: float = 500.0
+) -> dict[str, Any]:
     """The fields of a study of numbers that are linear in three features, but for the noise."""
     chance = np.random.default_rng(0)
     x = chance.normal(size=(rows, 3))
-    y = 500 + 100 * x @ chance.normal(size=(3, targets)) + noise * chance.normal(size=(rows, 1))
+    y = mean + 100 * x @ chance.normal(size=(3, targets)) + noise * chance.normal(size=(rows, 1))
     np.savez(tmp_path / "rows.npz", x=x, y=y)
     return {
         "data": {"source": f"npz:{tmp_path / 'rows.npz'}", "task": "regression"},
@@ -74,11 +76,11 @@ def test_the_diagonal_is_the_accuracy(
     assert (tmp_path / "matrix.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("folds", [None, 2])
+@pytest.mark.parametrize(("folds", "mean"), [(None, 500.0), (2, 500.0), (None, 1e6)])
 def test_a_linear_net_predicts_what_is_linear(
-    make_study: Callable[..., Study], tmp_path: Path, folds: int | None
+    make_study: Callable[..., Study], tmp_path: Path, folds: int | None, mean: float
 ) -> None:
-    fields = regression(tmp_path, targets=2, rows=200, noise=0.0)
+    fields = regression(tmp_path, targets=2, rows=200, noise=0.0, mean=mean)
     study = make_study(**fields | {"data": fields["data"] | {"folds": folds}})
     datasets = Datasets(study)
     _, arrays = trained(study, datasets)
@@ -89,7 +91,7 @@ def test_a_linear_net_predicts_what_is_linear(
     every = np.concatenate([data.fold(each).y_val for each in range(2)])
     assert said.rows == len(every) == (160 if folds else 2 * 32)
     assert (said.targets, said.outputs) == (("y0", "y1"), 2)
-    np.testing.assert_allclose(said.observed, every.T, rtol=1e-4)  # in their unit
+    np.testing.assert_allclose(said.observed, every.T, atol=0.001 * every.std())  # in their unit
     np.testing.assert_allclose(said.predicted, said.observed, atol=0.02 * every.std())
     assert np.min(said.r2) > 0.999
 
@@ -123,7 +125,7 @@ def test_the_scores_are_those_of_training_and_the_points_are_bounded(
         close = np.corrcoef(observed, answers)[0, 1] ** 2
         assert close == pytest.approx(np.mean(r2), abs=0.05)  # the points belong together
     last = datasets.data(study.first_config()).fold(1).y_val[-1]
-    np.testing.assert_allclose([each[-1] for each in said.observed], last, rtol=1e-4)
+    np.testing.assert_allclose([each[-1] for each in said.observed], last, atol=0.1)
     assert len(packed(said)[1]) < 120_000
     assert f"{MOST_POINTS} of 1280 points" in predicted_vs_observed.about(said, "#7")
     predicted_vs_observed.draw(said, tmp_path / "points.png")
