@@ -45,7 +45,9 @@ def look(study: Study, storage: Storage, folder: StudyFolder, datasets: Datasets
         "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     }
     storage.note(TEST, [*looks, entry])
-    storage.note(*noted(validation(best.number, plain, arrays, datasets, at_ms=0)))
+    said = validation(best.number, plain, arrays, datasets, at_ms=0)
+    if said is not None:
+        storage.note(*noted(said))
 
 
 def record(study: Study, best: TrialResult, datasets: Datasets, at_ms: int) -> Winner:
