@@ -125,7 +125,7 @@ class Datasets:
     @property
     def _bytes(self) -> int:
         """What the rows take in memory: each fold has all of them, preprocessed by itself."""
-        rows, features = self._dataset.x.shape
+        rows, features = map(int, self._dataset.x.shape)
         image, size = self._dataset.image, self._size
         if image is not None and size is not None:
             features = image.channels * size.height * size.width
