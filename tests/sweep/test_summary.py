@@ -27,6 +27,15 @@ def test_what_looks_like_markup_is_shown_as_it_is(
     assert f"layers={label}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("state", "told"), [("interrupted", True), ("finished", False)])
+def test_a_study_that_was_interrupted_says_how_it_goes_on(
+    make_study: MakeStudy, capsys: pytest.CaptureFixture[str], state: str, told: bool
+) -> None:
+    summary(Results(make_study(), state, [], [], None), None, "my place")
+    line = "go on: python -m sweep resume test --workspace 'my place'"
+    assert (line in capsys.readouterr().out.splitlines()) == told
+
+
 def test_a_folder_may_have_any_name(capsys: pytest.CaptureFixture[str]) -> None:
     nothing: dict[str, Any] = dict.fromkeys(("metric", "best", "value"))
     entry = {"name": "[bold]", "state": "unreadable", "trials": {}, **nothing}
