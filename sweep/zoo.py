@@ -9,15 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sweep import model
+from sweep.spec.places import IN_MLFLOW
 from trainer import checkpoint
 from trainer.arrays import Array
 from trainer.rules import ConfigError, Problem
 
 MODEL = Path("artifacts", "model.npz")
 """Where a model that this program has logged holds its arrays."""
-
-SCHEMES = ("models:/", "runs:/")
-
 
 _NAME = re.compile(r"\d+\.\w+|image")
 
@@ -46,7 +44,7 @@ def load(source: str, tracking_uri: str) -> Stored:
         ConfigError: there is none of that name, or it is of no use.
     """
     try:
-        if source.startswith(SCHEMES):
+        if source.startswith(IN_MLFLOW):
             return _downloaded(source, tracking_uri)
         return _stored(Path(source).expanduser())
     except (checkpoint.CheckpointError, _Absent) as error:
