@@ -238,7 +238,7 @@ def test_a_segment_ends_when_the_state_that_others_need_is_kept() -> None:
     sweep.search.segments = {0: (None, 3), 1: (0, 6)}
     sweep.loop.states = Late({})
     sweep.stops = {second: [0] for second in range(1, 4)}  # it has been trained by then
-    sweep.run()
+    sweep.loop.run()
     assert sweep.states() == [State.COMPLETE] * 4
     order = [call for call in sweep.calls if call[0] in ("state", "end", "ask")]
     kept = order.index(("end", 0))

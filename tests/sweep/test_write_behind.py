@@ -33,18 +33,22 @@ def epoch_of(state: State | None) -> int | None:
 
 
 class Gated(LocalFolder):
-    """A folder whose files are written once its gate is open, unless it is `broken`."""
+    """A folder whose files are written once its gate is open, unless it is `broken`.
+
+    The file of the name `stuck` waits for a gate of its own.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.gate = threading.Event()
         self.broken = False
+        self.stuck, self.loose = "", threading.Event()
         self.asked: list[str] = []
 
     @contextmanager
     def written(self, name: str) -> Iterator[Path]:
         self.asked.append(name)
-        assert self.gate.wait(30)
+        assert (self.loose if name == self.stuck else self.gate).wait(30)
         if self.broken:
             raise OSError("no room")
         with super().written(name) as path:
@@ -61,6 +65,7 @@ def place(tmp_path: Path) -> Iterator[Gated]:
     gated = Gated(tmp_path / "states")
     yield gated
     gated.gate.set()
+    gated.loose.set()
     until = time.monotonic() + 10
     while threading.active_count() > before:
         assert time.monotonic() < until, threading.enumerate()
@@ -71,7 +76,7 @@ Slow = Callable[[], Folder]
 
 
 @pytest.fixture
-def slow() -> Iterator[Slow]:
+def slow() -> Slow:
     """Makes the same folder at a URL of fsspec's where each file takes its time, for each call."""
     fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed (extra storage)")
     from fsspec.implementations.memory import MemoryFileSystem
@@ -90,8 +95,7 @@ def slow() -> Iterator[Slow]:
             super().put_file(*arguments, **options)
 
     fsspec.register_implementation("slow", SlowMemory, clobber=True)
-    yield lambda: folder("slow://bucket/states", "a-1")
-    fsspec.registry._registry.pop("slow")
+    return lambda: folder("slow://bucket/states", "a-1")
 
 
 def saving(states: WriteBehind, **options: Any) -> Sweep:
@@ -157,6 +161,30 @@ def test_the_last_state_is_written_and_what_waited_before_it_is_not(place: Gated
         assert epoch_of(states.load(7)) == 3
     assert place.asked == ["00007-000001.npz", "00007-000003.npz"]
     assert place.names() == ["00007-000003.npz"]
+
+
+def test_what_became_of_an_earlier_state_is_not_told_of_a_later_one(place: Gated) -> None:
+    place.stuck = "00007-000002.npz"
+    with closing(WriteBehind(States(place))) as states:
+        states.save(7, at(1))
+        while not place.asked:
+            time.sleep(0.01)
+        states.save(7, at(2))  # while the first is under way
+        place.gate.set()
+        assert states.settled(0.1) == {}
+        place.loose.set()
+        assert states.settled(10) == {7: True}
+        place.loose.clear()
+        states.save(8, at(1))
+        states.save(7, at(3))
+        while sorted(place.names()) != ["00007-000003.npz", "00008-000001.npz"]:
+            time.sleep(0.01)
+        time.sleep(0.05)  # both are written and not asked for
+        place.stuck = "00007-000004.npz"
+        states.save(7, at(4))
+        assert states.settled(0.1) == {8: True}
+        place.loose.set()
+        assert states.settled(10) == {7: True}
 
 
 def test_a_state_that_could_not_be_saved_leaves_the_one_before(
