@@ -77,8 +77,9 @@ def test_files_beside_the_study_file_travel_and_stay(cluster: Head, tmp_path: Pa
     y = np.arange(200) % 2
     np.savez(tmp_path / "x.npz", x=rng.normal(size=(200, 3)) + y[:, None], y=y)
     text = SMOKE.read_text().replace("source: digits", "source: npz:x.npz")
-    lowest = {"0.weight": rng.normal(size=(1, 3, 32)), "0.bias": np.zeros((1, 32))}
-    checkpoint.save(tmp_path / "m.npz", lowest, {})
+    model = {"0.weight": rng.normal(size=(1, 3, 32)), "0.bias": np.zeros((1, 32))}
+    model |= {"1.weight": rng.normal(size=(1, 32, 2)), "1.bias": np.zeros((1, 2))}
+    checkpoint.save(tmp_path / "m.npz", model, {})
     text = text.replace("hidden: [32]", "hidden: [32]\n  start_from: {source: m.npz, freeze: 1}")
     (tmp_path / "mine.yaml").write_text(text)
     options = ("--set", "name=mine", "--set", "search.trials=2")
