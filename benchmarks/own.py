@@ -109,16 +109,27 @@ def _trials(journal: Path) -> list[tuple[trials.Params, float | None]]:
 
 
 def unrecorded(count: int, one_slot: bool = False) -> dict[str, Any]:
-    """The driver's loop with durable storage and a local Ray, without the recorder."""
+    """The driver's loop with durable storage and a local Ray, without the recorder.
+
+    Returns:
+        The seconds and all processes' processor seconds of the loop, the trials, and the seconds
+        from its start at which each of them ended.
+    """
     study = check(trials.values(count) | {"name": NAME})
     journal = Path("trials.log")
     search = Search(study, Storage(journal, NAME, directions=study.directions))
     make = _one_slot if one_slot else RayRunner
     with closing(make(trials.datasets(), study.resources, None)) as runner:
         began, used = time.monotonic(), _processor_seconds()
-        Loop(study, search, runner, NoPruner(), Silence(), unseen).run()
+        ends = Ends()
+        Loop(study, search, runner, NoPruner(), ends, unseen).run()
         seconds, used = time.monotonic() - began, _processor_seconds() - used
-    return {"seconds": seconds, "processor": used, "trials": _trials(journal)}
+    return {
+        "seconds": seconds,
+        "processor": used,
+        "trials": _trials(journal),
+        "ends": [ends.at[number] - began for number in sorted(ends.at)],
+    }
 
 
 def _processor_seconds() -> float:
@@ -148,6 +159,19 @@ class Silence:
 
     def left(self, trial: Trial) -> None:
         """Nothing."""
+
+
+class Ends(Silence):
+    """The times at which trials ended."""
+
+    def __init__(self) -> None:
+        self.at: dict[int, float] = {}
+
+    def ended(
+        self, trial: Trial, state: Callable[[], State] | None, error: str | None, *, best: bool
+    ) -> None:
+        """Keeps the time."""
+        self.at[trial.number] = time.monotonic()
 
 
 def unseen(standing: Standing) -> None:

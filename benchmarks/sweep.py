@@ -18,9 +18,13 @@ DECISION_MS = 5.0
 TUNE, OPTUNA = 1 / 20, 1 / 2.5
 """How much of the peers' time a recorded trial may take."""
 
+STARTED = 20
+"""After how many trials the workers have surely started."""
+
 FIRST = 1.5
 GROWTH = 1.5
 WORSE = 1.1
+PLAINLY = "Optuna alone, log_metrics an epoch"
 Timed = Callable[[Path], dict[str, Any]]
 
 
@@ -41,13 +45,14 @@ def _digits(quick: bool) -> list[Row]:
     }
     if not quick:
         contenders |= {
+            PLAINLY: (few, _child("peers", "optuna_alone", few, True, False)),
             "Ray Tune": (few, _child("peers", "ray_tune", few, True)),
             "ours, unrecorded": (count, _child("own", "unrecorded", count)),
             "Optuna alone, unrecorded": (count, _child("peers", "optuna_alone", count, False)),
             "Ray Tune, unrecorded": (few, _child("peers", "ray_tune", few, False)),
         }
     found: dict[str, list[float]] = {name: [] for name in contenders}
-    overhead: list[float] = []
+    overhead: list[tuple[float, float]] = []
     busy: list[tuple[float, float]] = []
     for _ in range(rounds):
         for name, (number, timed) in contenders.items():
@@ -55,26 +60,32 @@ def _digits(quick: bool) -> list[Row]:
                 took = timed(Path(folder))
                 found[name].append(MILLI * took["seconds"] / number)
                 if name == "ours, unrecorded":
-                    alone = MILLI * call(
-                        "benchmarks.trials", "alone", took["trials"], cwd=Path(folder)
-                    )
-                    overhead.append(trials.SLOTS * found[name][-1] - alone)
-                    busy.append((MILLI * took["processor"] / count, alone))
+                    alone = call("benchmarks.trials", "alone", took["trials"], cwd=Path(folder))
+                    overhead.append((_overhead(took, alone, 0), _overhead(took, alone, STARTED)))
+                    busy.append((MILLI * took["processor"] / count, MILLI * sum(alone) / count))
     title = "a digits trial, ms / {}"
     rows = []
-    for peer, target in {"Ray Tune": TUNE, "Optuna alone": OPTUNA}.items():
+    for peer, target in {"Ray Tune": TUNE, "Optuna alone": OPTUNA, PLAINLY: OPTUNA}.items():
         for how, most in {"": target, ", unrecorded": None}.items():
             if peer + how in found:
                 name = title.format(peer + how)
                 rows.append(_paired(name, found["ours" + how], found[peer + how], most))
     if overhead:
-        median = statistics.median(overhead)
-        name = "overhead of a digits trial, unrecorded, ms / budget"
-        rows.append(row(name, median, OVERHEAD_MS, median / OVERHEAD_MS, 1.0))
+        for which, title in enumerate(("", f", from the {STARTED + 1}st on")):
+            median = statistics.median(each[which] for each in overhead)
+            name = f"overhead of a digits trial{title}, unrecorded, ms / budget"
+            rows.append(row(name, median, OVERHEAD_MS, median / OVERHEAD_MS, 1.0))
         name = "processor time of a digits trial, all processes, unrecorded, ms / its training"
         used, training = ([each[side] for each in busy] for side in (0, 1))
         rows.append(_paired(name, used, training, None))
     return rows
+
+
+def _overhead(took: dict[str, Any], alone: list[float], first: int) -> float:
+    """Milliseconds that slots did not train, a trial, once so many trials had ended."""
+    ends: list[float] = sorted(took["ends"])
+    seconds = float(took["seconds"]) - (ends[first - 1] if first else 0.0)
+    return MILLI * (trials.SLOTS * seconds / (len(ends) - first) - statistics.mean(alone[first:]))
 
 
 def _child(module: str, function: str, *arguments: Any) -> Timed:

@@ -88,18 +88,18 @@ def epochs(outcome: Advanced) -> list[dict[str, float]]:
     ]
 
 
-def alone(trials: Sequence[tuple[Params, float | None]]) -> float:
-    """Processor seconds a trial of the training alone, one after the other in this process.
+def alone(trials: Sequence[tuple[Params, float | None]]) -> list[float]:
+    """Processor seconds of each training alone, one after the other in this process.
 
     Each must come to the value that is given with it, if it came to one.
     """
     for params, _ in trials[:3]:
         trained(params, data())
-    used = 0.0
+    used = []
     for params, value in trials:
         began = time.process_time()
         outcome, _ = trained(params, data())
-        used += time.process_time() - began
+        used.append(time.process_time() - began)
         if value is not None:
             assert final(outcome) == value, (params, value, final(outcome))
-    return used / len(trials)
+    return used

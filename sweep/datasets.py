@@ -20,11 +20,12 @@ from sweep.own import Own
 from sweep.scheduling.placement import GIB
 from sweep.scheduling.runner import Maker
 from sweep.spec.fields import Resources
+from sweep.spec.places import Elsewhere
 from sweep.spec.study import Study
 from sweep.spec.study_file import compact
 from sweep.trainers import Trainers
 from trainer.data import Data, Splits, pictured, split
-from trainer.dataset import DataError, Dataset, only
+from trainer.dataset import DataError, Dataset, Unseen, only
 from trainer.preprocessing import PREPROCESSING, blocks
 from trainer.resizing import Size
 from trainer.rules import ConfigError, Problem, Technique, named
@@ -60,6 +61,7 @@ class Datasets:
     Raises:
         ConfigError: the source is absent or of no use, or what is searched does not go with it;
             likewise the trainer.
+        Elsewhere: the source, or a model to start from, can't be looked at here.
     """
 
     def __init__(
@@ -74,7 +76,8 @@ class Datasets:
         try:
             self._dataset = load(study.data.source, allow_code, numbers=study.data.regression)
         except DataError as error:
-            raise ConfigError([Problem("data.source", str(error))]) from None
+            refusal = Elsewhere if isinstance(error, Unseen) else ConfigError
+            raise refusal([Problem("data.source", str(error))]) from None
         if study.data.classes is not None:
             self._dataset = _chosen(self._dataset, study.data.classes)
         try:

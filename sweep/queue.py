@@ -48,7 +48,7 @@ class Queue:
                 return Wanted(file.stem, _point(file))
             except FileNotFoundError:  # taken back
                 continue
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RecursionError) as error:
                 self.refuse(file.stem, str(error))
         return None
 

@@ -3,12 +3,12 @@
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from functools import cache, partial
 from typing import NamedTuple
 
-from sweep.answers import confusion, winner
+from sweep.answers import validation, winner
 from sweep.answers.results import TrialResult, read
 from sweep.datasets import Datasets
 from sweep.pruners import PRUNERS
@@ -18,7 +18,7 @@ from sweep.recording.outbox import Backlog, Outbox
 from sweep.recording.provenance import provenance, run_tags
 from sweep.recording.recalled import recalled
 from sweep.recording.recording import Recording
-from sweep.recording.records import Confusion, Report, SweepEnded, SweepStarted
+from sweep.recording.records import Confusion, Predictions, Report, SweepEnded, SweepStarted
 from sweep.scheduling.devices import Devices, work
 from sweep.scheduling.folders import Folder, LocalFolder, folder, kept_as
 from sweep.scheduling.loop import Loop
@@ -110,10 +110,12 @@ class Session:
             logbook.began()
             recording = cache(partial(Recording, outbox, self._folder.path, *uris))
             try:
-                if runner is not None:
-                    with closing(runner), closing(self._states(identity)) as states:
-                        failure = self._train(logbook, recording, runner, states, quiet)
-                self._conclude(logbook, outbox, failure)
+                # Ray takes a second to end: meanwhile MLflow gets the rest.
+                with closing(runner) if runner is not None else nullcontext():
+                    if runner is not None:
+                        with closing(self._states(identity)) as states:
+                            failure = self._train(logbook, recording, runner, states, quiet)
+                    self._conclude(logbook, outbox, failure)
             except BaseException:  # a later run sends what is left
                 recording().stop()
                 raise
@@ -196,6 +198,9 @@ class Session:
                     standing = replace(standing, unrecorded=recording().behind())
                 show(standing)
 
+            devices = None
+            if study.resources.automatic:
+                devices = Devices(partial(work, study, self._datasets.parameters))
             loop = Loop(
                 study=study,
                 search=self._search,
@@ -208,11 +213,12 @@ class Session:
                 states=states,
                 parameters=self._datasets.parameters,
                 best=self._search.best,
-                devices=Devices(partial(work, study, self._datasets.parameters))
-                if study.resources.automatic
-                else None,
+                devices=devices,
             )
             loop.run()
+        if devices is not None and devices.trouble:
+            cause = f"no card was used any more: {devices.trouble}"
+            print(f"warning: resources.gpu: auto: {cause}", file=sys.stderr)
         return loop.trouble
 
     def _conclude(self, logbook: Logbook, outbox: Outbox, failure: str | None) -> None:
@@ -237,13 +243,13 @@ class Session:
             outbox.add(Report(_now()))
 
     def _record_best(self, best: TrialResult, logbook: Logbook, outbox: Outbox) -> None:
-        """Records the best trials' weights and models, what they confuse, and the winner."""
+        """Records the best trials' weights and models, what they say of rows, and the winner."""
         logbook.concluded()
-        known = outbox.trials_with(Confusion)
+        known = outbox.trials_with(Confusion) | outbox.trials_with(Predictions)
         files = {best.number: self._folder.winner} | logbook.best()
         fresh = {number: file for number, file in files.items() if number not in known}
-        for confused in confusion.records(fresh, self._datasets, _now()):
-            outbox.add(confused)
+        for said in validation.records(fresh, self._datasets, _now()):
+            outbox.add(said)
         if self._study.record.models.name != "none":
             outbox.add(winner.record(self._study, best, self._datasets, _now()))
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sweep import model
-from sweep.spec.places import IN_MLFLOW
+from sweep.spec.places import IN_MLFLOW, Elsewhere
 from trainer import checkpoint
 from trainer.arrays import Array
 from trainer.rules import ConfigError, Problem
@@ -41,18 +41,21 @@ def load(source: str, tracking_uri: str) -> Stored:
         tracking_uri: the MLflow store in which names are looked up.
 
     Raises:
-        ConfigError: there is none of that name, or it is of no use.
+        Elsewhere: there is none of that name.
+        ConfigError: it is of no use.
     """
     try:
         if source.startswith(IN_MLFLOW):
             return _downloaded(source, tracking_uri)
         return _stored(Path(source).expanduser())
-    except (checkpoint.CheckpointError, _Absent) as error:
+    except _Absent as error:
+        raise Elsewhere([Problem("model.start_from.source", str(error))]) from None
+    except checkpoint.CheckpointError as error:
         raise ConfigError([Problem("model.start_from.source", str(error))]) from None
 
 
 class _Absent(Exception):
-    """MLflow has no such model."""
+    """There is no such file, or MLflow has no such model."""
 
 
 def _downloaded(source: str, tracking_uri: str) -> Stored:
@@ -83,6 +86,8 @@ def _version(client: Any, name: str) -> Any:
 
 
 def _stored(path: Path) -> Stored:
+    if not path.exists():
+        raise _Absent(f"{path}: must be a file that exists")
     arrays, config = checkpoint.load(path)
     kept = model.weights_of(arrays)
     for name, array in kept.items():

@@ -14,6 +14,10 @@ class DataError(ValueError):
     """Data that are absent, broken or of no use for the task."""
 
 
+class Unseen(DataError):
+    """Data that can't be looked at here: a file that is not there, code that may not be run."""
+
+
 @dataclass(frozen=True)
 class Dataset:
     """Rows with labels, or with numbers to predict.

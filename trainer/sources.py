@@ -17,7 +17,7 @@ import numpy as np
 
 from trainer import npz
 from trainer.arrays import Array
-from trainer.dataset import Content, DataError, Dataset, labelled, measured
+from trainer.dataset import Content, DataError, Dataset, Unseen, labelled, measured
 from trainer.user_code import failure, imported
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -36,6 +36,7 @@ def load(source: str, allowed: Collection[str] = (), *, numbers: bool = False) -
 
     Raises:
         DataError: naming the file or the function, and the rule.
+        Unseen: the file is not there, or the function may not be imported.
     """
     kind, _, place = source.partition(":")
     if kind not in SOURCES:
@@ -57,7 +58,7 @@ def _code(source: str, allowed: Collection[str]) -> Content:
         raise DataError(f"data source {source!r}: must be one of {known} or MODULE:FUNCTION")
     if module not in allowed:
         rule = f"must be one of {known}; if it is code to import, run with --allow-code {module}"
-        raise DataError(f"data source {source!r}: {rule}")
+        raise Unseen(f"data source {source!r}: {rule}")
     try:
         found = imported(source)()
         if not isinstance(found, (tuple, list)) or len(found) not in (2, 4):
@@ -79,7 +80,7 @@ def _digits(_place: str) -> Content:
     """
     found = importlib.util.find_spec("sklearn")
     if found is None or not found.submodule_search_locations:
-        raise DataError("digits: are part of scikit-learn, which is not installed")
+        raise Unseen("digits: are part of scikit-learn, which is not installed")
     file = Path(found.submodule_search_locations[0], "datasets", "data", "digits.csv.gz")
     rows = np.loadtxt(file, delimiter=",")
     return Content("digits", rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(int))
@@ -96,7 +97,7 @@ def _diabetes(_place: str) -> Content:
 def _npz(place: str) -> Content:
     """Arrays `x` and `y`, and perhaps `x_test` and `y_test`."""
     try:
-        arrays = npz.read(place)
+        arrays = npz.read(_file(place))
     except npz.NpzError as error:
         raise DataError(str(error)) from error
     missing = {"x", "y"} - set(arrays)
@@ -183,7 +184,7 @@ def _cifar10(place: str) -> Content:
     folder = Path(place)
     batches = sorted(folder.glob("data_batch_*.bin"))
     if not batches:
-        raise DataError(f"{folder / 'data_batch_1.bin'}: must exist")
+        raise Unseen(f"{folder / 'data_batch_1.bin'}: must exist")
     train = np.concatenate([_cifar10_records(path) for path in batches])
     test = _cifar10_records(folder / "test_batch.bin")
     x, x_test = (records[:, 1:].reshape(-1, 3, 32, 32) for records in (train, test))
@@ -200,7 +201,7 @@ def _cifar10_records(path: Path) -> Array:
 def _file(place: str) -> Path:
     path = Path(place)
     if not path.is_file():
-        raise DataError(f"{place}: must be a file that exists")
+        raise Unseen(f"{place}: must be a file that exists")
     return path
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from sweep.answers import claims_table
 from sweep.answers.claims import Finding, findings
 from sweep.answers.results import Results, TrialResult
+from sweep.figures import figure, with_error
 from sweep.recording.outbox import Backlog
 
 SCORES = {"accuracy": "accuracy", "r2": "R²"}
@@ -28,16 +29,7 @@ def spread(values: list[float | None]) -> str:
     if len(known) < 2:
         return figure(mean)
     sd = (sum((each - mean) ** 2 for each in known) / (len(known) - 1)) ** 0.5
-    if not 0.01 <= abs(mean) < 100:
-        return f"{figure(mean)} ± {sd:.2g}"
-    return f"{figure(mean)} ± {sd:.4f}"
-
-
-def figure(value: float) -> str:
-    """A number with four digits that say something, for accuracies as for microseconds."""
-    if abs(value) >= 100:
-        return f"{value:.6g}"
-    return f"{value:.4f}" if abs(value) >= 0.01 or value == 0 else f"{value:.4g}"
+    return with_error(mean, sd)
 
 
 def summary(results: Results, seconds: float | None, folder: str | None) -> None:
@@ -70,6 +62,10 @@ def summary(results: Results, seconds: float | None, folder: str | None) -> None
             f"{spread(test['values'])} over {len(test['values'])} replicates"
         )
     where = f" --workspace {shlex.quote(folder)}" if folder else ""
+    if results.state == "interrupted":
+        console.print(
+            f"go on: python -m sweep resume {study.name}{where}", markup=False, soft_wrap=True
+        )
     console.print(f"more:  python -m sweep show {study.name}{where}", markup=False, soft_wrap=True)
     console.print(f"       python -m sweep ui {study.name}{where}", markup=False, soft_wrap=True)
 
@@ -84,7 +80,7 @@ def _table(results: Results, trials: list[TrialResult]) -> Table:
     table.add_column("configuration")
     for each in trials:
         scores = [spread(each.values), *(spread(each.metrics[name]) for name in metrics[1:])]
-        table.add_row(f"#{each.number}", *scores, _settings(each.params))
+        table.add_row(f"#{each.number}", *scores, escape(_settings(each.params)))
     return table
 
 
@@ -119,5 +115,5 @@ def listing(entries: list[dict[str, Any]]) -> None:
                 f"{each['metric']} {figure(each['value'])}" if each["value"] is not None else "–"
             )
         unrecorded = str(Backlog(**each["unrecorded"])) if each["unrecorded"] else "–"
-        table.add_row(each["name"], each["state"], counts or "–", found, unrecorded)
+        table.add_row(escape(each["name"]), each["state"], counts or "–", found, unrecorded)
     Console(highlight=False).print(table)

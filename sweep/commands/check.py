@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sweep.commands.options import code_option, json_option, print_json, told
-from trainer.rules import ConfigError
 
 if TYPE_CHECKING:
     from sweep.recording.size import Size
@@ -23,6 +22,8 @@ def check(
 ) -> None:
     """Check a study file; print its search space and the disk that its record will take.
 
+    Data and models that are here are looked at: whether they go with the study.
+
     \b
     Example:
       python -m sweep check studies/digits.yaml --set replicates=5
@@ -32,7 +33,7 @@ def check(
 
     with told():
         checked = studies.check(opened(study, assignments))
-    record, unknown = _record(checked, allow_code)
+        record, unknown = _record(checked, allow_code)
     space = {each.name: str(each) for each in checked.parameters()}
     if as_json:
         claims = {each.name: str(each) for each in checked.claims}
@@ -60,15 +61,20 @@ def check(
 
 
 def _record(checked: "Study", allow_code: tuple[str, ...]) -> tuple["Size | None", str]:
-    """The size of a study's record, or why it is not known: it depends on the data."""
+    """The size of a study's record, or why it is not known: it depends on the data.
+
+    Raises:
+        ConfigError: the data don't go with the study.
+    """
     from sweep.datasets import Datasets
     from sweep.recording.size import size
+    from sweep.spec.places import Elsewhere
     from sweep.workspace import workspace
 
     try:
         datasets = Datasets(checked, workspace(None).tracking_uri, allow_code)
         return size(checked, datasets), f"only training can tell what {checked.trainer} learns"
-    except ConfigError as error:
+    except Elsewhere as error:
         return None, str(error)
 
 

@@ -87,6 +87,7 @@ def best(name: str, target: Path | None, folder: str | None, as_json: bool) -> N
     Example:
       python -m sweep best digits --export model/
     """
+    from sweep.figures import figure
     from sweep.spec.study_file import dump
     from sweep.workspace import workspace
 
@@ -103,7 +104,7 @@ def best(name: str, target: Path | None, folder: str | None, as_json: bool) -> N
     if as_json:
         print_json({"trial": winner.number, "value": winner.value, "config": config})
     else:
-        click.echo(f"# trial {winner.number}: {results.study.metric} {winner.value:.4f}")
+        click.echo(f"# trial {winner.number}: {results.study.metric} {figure(winner.value)}")
         click.echo(dump(config), nl=False)
         if target is not None:
             click.echo(f"# exported to {target}")
@@ -126,7 +127,10 @@ def _results(name: str, folder: str | None) -> Any:
 def _csv(trials: list[dict[str, Any]]) -> str:
     names = list(dict.fromkeys(key for each in trials for key in each["params"]))
     nested = ("params", "values", "metrics", "environment")
-    trials = [each | {"diagnosis": "; ".join(each["diagnosis"])} for each in trials]
+    trials = [
+        each | {name: "; ".join(each[name]) for name in ("diagnosis", "violated")}
+        for each in trials
+    ]
     plain = [key for key in (trials[0] if trials else {}) if key not in nested]
     count = max((len(each["values"]) for each in trials), default=0)
     columns = [f"value_{index}" for index in range(count)]

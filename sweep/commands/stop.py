@@ -21,12 +21,16 @@ def stop(name: str, trial: int | None, address: str | None, folder: str | None) 
     """
     if address:
         ask(address, ["stop", name, *([] if trial is None else ["--trial", str(trial)])], folder)
+    from sweep.answers.results import read
     from sweep.wishes import Wishes
     from sweep.workspace import workspace
 
     with told():
         target = workspace(folder).existing(name)
-    if not target.in_use():
-        raise Mistake(f"study {name!r} is not running")
+        if not target.in_use():
+            raise Mistake(f"study {name!r} is not running")
+        states = {} if trial is None else {each.number: each.state for each in read(target).trials}
+    if trial is not None and (state := states.get(trial, "not there")) != "running":
+        raise Mistake(f"trial {trial} of {name!r} is {state}: only what runs can be stopped")
     Wishes(target.wishes).stop(trial)
     click.echo(f"asked trial {trial} to stop" if trial is not None else "asked the sweep to stop")

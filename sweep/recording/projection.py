@@ -25,6 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sweep.figures import figure, with_error
 from sweep.recording.records import (
     Dataset,
     Epochs,
@@ -148,8 +149,8 @@ def described(end: TrialEnded) -> str:
     if end.value is None:
         return text
     spread = _spread(end)
-    error_bar = f" ± {spread:.4f}" if np.isfinite(spread) else ""
-    return f"{text}; value {end.value:.4f}{error_bar} (replicates: {len(end.values)})"
+    value = with_error(end.value, spread) if np.isfinite(spread) else figure(end.value)
+    return f"{text}; value {value} (replicates: {len(end.values)})"
 
 
 def _spread(end: TrialEnded) -> float:

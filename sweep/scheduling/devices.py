@@ -81,6 +81,9 @@ class Devices:
 
     Args:
         work: what a configuration has to do, with so many replicates.
+
+    Attributes:
+        trouble: why no card is used any more, if that is so.
     """
 
     def __init__(self, work: Callable[[Mapping[str, Any], int], Work]) -> None:
@@ -89,7 +92,7 @@ class Devices:
         self._speeds: dict[tuple[bool, int], deque[float]] = defaultdict(
             partial(deque[float], maxlen=LATEST)
         )
-        self._given_up = False
+        self.trouble: str | None = None
 
     def card(
         self,
@@ -112,7 +115,7 @@ class Devices:
             now: seconds.
         """
         placed = self._placed.get(number)
-        if self._given_up:
+        if self.trouble:
             cards = 0
         if placed is None or (placed.card and not cards):
             asked = self._work(config, replicates)
@@ -131,9 +134,9 @@ class Devices:
         """Hears that a trial is not trained any more."""
         self._placed.pop(number, None)
 
-    def give_up(self) -> None:
+    def give_up(self, cause: str) -> None:
         """Hears that a card is of no use, because what drives it is not installed there."""
-        self._given_up = True
+        self.trouble = cause
 
     def _better(self, asked: Work, room: Mapping[bool, int], now: float) -> bool:
         """Whether the trial goes on a card: to try it, or because it is to end sooner there."""

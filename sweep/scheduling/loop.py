@@ -264,7 +264,7 @@ class Loop:
             case Advanced():
                 self._advance(trial, outcome, since)
             case Raised(unequipped=True) if self.devices is not None:
-                self.devices.give_up()
+                self.devices.give_up(outcome.cause)
                 trial.happens(Event.LOSE)
                 self._submit(trial)
             case Raised():

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from sweep.figures import figure
 from sweep.scheduling.ports import Standing, Watch
 from sweep.search.trial import State
 
@@ -66,7 +67,7 @@ def line(standing: Standing, metric: str, seconds: float) -> str:
     if standing.lost:
         parts.append(f"{standing.lost} links lost and trained again")
     if standing.best is not None:
-        parts.append(f"best {metric} {standing.best.value:.4f} (#{standing.best.number})")
+        parts.append(f"best {metric} {figure(standing.best.value)} (#{standing.best.number})")
     parts += [f"{rate:.1f} trials/s", left if done < standing.target else f"{seconds:.0f} s"]
     if standing.unrecorded:
         parts.append(standing.unrecorded)

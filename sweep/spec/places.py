@@ -20,6 +20,10 @@ START = "model.start_from"
 Rename = Callable[[str], str]
 
 
+class Elsewhere(ConfigError):
+    """What a study names can't be looked at here, as data on a cluster's head."""
+
+
 def opened(file: Path, assignments: Sequence[str] = ()) -> dict[str, Any]:
     """The values of a study file with overrides (`path=value`), its paths made absolute.
 

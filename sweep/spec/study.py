@@ -280,7 +280,9 @@ def _unpruned(values: Mapping[str, Any]) -> dict[str, Any]:
     Pruning would unbalance a factorial design, a population keeps its size, and among several
     objectives nobody is ahead.
     """
-    search, objective = values.get("search", {}), values.get("objective")
+    search, objective = values.get("search"), values.get("objective")
+    if search is None:
+        search = {}
     if not isinstance(search, dict):
         return dict(values)
     sampler = search.get("sampler")

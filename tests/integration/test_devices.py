@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sweep import driver
 from sweep.datasets import Datasets
 from sweep.pruners import NoPruner
 from sweep.scheduling.devices import Devices, work
@@ -114,6 +115,17 @@ def test_links_take_a_card_only_if_they_are_told(address: str, datasets: Dataset
             outcomes += runner.wait(0.2)
         found = {each.number: each.metrics["val_accuracy"][0] for each in outcomes}
         assert found == {0: 1, 1: 0, 2: 1}
+
+
+def test_that_a_card_can_t_be_used_is_told(
+    address: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    study = values("auto") | {"model": {"dropout": {"low": 0.0, "high": 0.5}}}
+    del study["trainer"]
+    finished = driver.run(study, trials=4, folder=str(tmp_path), address=address, quiet=True)
+    assert finished.results.counts["complete"] == 4
+    told = "warning: resources.gpu: auto: no card was used any more: "
+    assert told in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

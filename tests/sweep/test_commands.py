@@ -72,6 +72,17 @@ def test_check_estimates_the_record(call: Call) -> None:
     assert "can't be estimated: data.source: " in call("check", DIGITS, *absent).stdout
 
 
+def test_check_refuses_data_that_do_not_go_with_the_study(call: Call) -> None:
+    for wrong, problem in (
+        ("data.source=diabetes", "data.source: diabetes: has numbers to predict"),
+        ("data.classes=[0, twelve]", "data.classes: must be among the classes of the data"),
+    ):
+        refused = call("check", DIGITS, "--set", wrong)
+        assert refused.exit_code == 2
+        assert problem in refused.stderr
+        assert refused.stdout == ""
+
+
 @pytest.mark.parametrize(
     "file", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda file: file.stem
 )

@@ -127,6 +127,7 @@ def test_where_cards_can_t_be_used_trials_go_on_without_them() -> None:
     sweep.runner.with_card = 1
     assert sweep.run().states() == [State.COMPLETE] * 6
     assert 1 <= len(on_cards(sweep)) <= 2
+    assert devices.trouble == "no CuPy"
 
 
 def test_what_a_card_can_t_train_never_goes_there() -> None:

@@ -16,8 +16,8 @@ from sweep.answers.answer import answer
 from sweep.answers.evidence import Evidence
 from sweep.answers.pareto import chart, painted
 from sweep.answers.results import Results, TrialResult
-from sweep.answers.summary import figure
 from sweep.datasets import Datasets
+from sweep.figures import figure
 from sweep.nets import Nets
 from sweep.scheduling.runner import Link, NetMaker, Outcome
 from sweep.search.sampler import Result
@@ -53,6 +53,7 @@ def test_one_objective_may_be_a_list() -> None:
 def test_several_objectives_have_no_pruner_by_default() -> None:
     study = check({"name": "a", "objective": BOTH})
     assert study.search.pruner.name == "none"
+    assert check({"name": "a", "objective": BOTH, "search": None}).search.pruner.name == "none"
     assert study.directions == ("maximize", "minimize")
     assert study.order([0.9, 100.0], 3) == (-0.9, 100.0, 3)
 

@@ -52,6 +52,13 @@ def test_the_line_of_a_sweep_that_begins() -> None:
     )
 
 
+def test_a_best_value_has_digits_that_say_something() -> None:
+    fast = standing(best=Trial(1, {}, {}, values=[2.5e-6]))
+    assert "best predict_seconds 2.5e-06 (#1)" in line(fast, "predict_seconds", 1.0)
+    small = standing(best=Trial(1, {}, {}, values=[13130.0]))
+    assert "best parameters 13130 (#1)" in line(small, "parameters", 1.0)
+
+
 def test_a_resumed_sweep_counts_its_own_trials_for_the_rate() -> None:
     text = line(standing(counts={State.COMPLETE: 50}, fresh=5, running=1), "val_loss", 10.0)
     assert "0.5 trials/s · 20 s left" in text

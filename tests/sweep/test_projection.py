@@ -170,6 +170,10 @@ def test_a_sweep_that_goes_on_is_running_again() -> None:
             TrialEnded(1, "complete", 27, 0, value=0.5, values=[0.25, 0.75]),
             "complete after 27 epochs; value 0.5000 ± 0.3536 (replicates: 2)",
         ),
+        (
+            TrialEnded(1, "complete", 27, 0, value=2.5e-6, values=[2e-6, 3e-6]),
+            "value 2.5e-06 ± 7.1e-07 (replicates: 2)",
+        ),
         (TrialEnded(1, "pruned", 1, 0, "diverged at epoch 1"), "pruned after 1 epoch: diverged"),
         (TrialEnded(1, "complete", 2, 0, value=NAN, values=[NAN]), "value nan (replicates: 1)"),
     ],

@@ -146,6 +146,7 @@ def test_no_crash_loses_what_is_wanted_or_tries_it_twice(folder: Folder) -> None
         (b"", "Expecting value"),
         (b'{"model.dropout": 0.', "Expecting"),
         (b"\xff\xfe", "can't decode byte"),
+        (b"[" * 100_000, "recursion"),
         (b"[0.1]", "must be a mapping of parameters, got list"),
         (b'{"model.dropuot": 0.1}', "model.dropuot: is not a field that is searched"),
         (b'{"model.dropout": NaN}', "model.dropout: must be an option of the field"),
@@ -188,6 +189,7 @@ def test_enqueue_from_the_command_line(tmp_path: Path, study: Study) -> None:
 
     done = enqueue("model.hidden=[8]", "model.dropout=0.2")
     assert (done.exit_code, done.output.splitlines()[0]) == (0, f"1 in the queue of {study.name}")
+    assert done.output.splitlines()[1].endswith(f"--trials +1 --workspace {tmp_path}")
     wanted = Queue(target.queue).first()
     assert wanted is not None
     assert wanted.point == {"model.hidden": "[8]", "model.dropout": 0.2}

@@ -1,12 +1,15 @@
 import math
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from sweep.search.trial import State
 from sweep.spec.study_file import LARGEST, compact, dump, load, override, parse
 from trainer.rules import ConfigError
 
@@ -108,6 +111,12 @@ def test_dump_keeps_the_order_of_fields() -> None:
     assert list(parse(dump({"z": 1, "a": 2, "m": 3}), "file")) == ["z", "a", "m"]
 
 
+def test_what_only_looks_plain_is_dumped_as_plain_values() -> None:
+    """From Python: numbers of NumPy's, members of an enumeration, an ordered mapping."""
+    given = OrderedDict(rate=np.float64(0.1), name=State.COMPLETE, sizes=(8, 4))
+    assert parse(dump(given), "file") == {"rate": 0.1, "name": "complete", "sizes": [8, 4]}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -132,6 +141,7 @@ def test_dump_keeps_the_order_of_fields() -> None:
         ("a: !!set {b}", "tags"),
         ("a: !!map [b]", "tags"),
         ("a: " + "9" * 5000, "is not valid YAML"),  # more digits than Python converts
+        ("a: 0x" + "f" * 5000, "is not valid YAML: .*4300 digits"),
         ("[" * 5000, "is not valid YAML"),
     ],
 )

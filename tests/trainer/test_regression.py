@@ -20,6 +20,7 @@ from trainer.prediction import evaluate, predict
 from trainer.rules import ConfigError, Technique
 from trainer.sources import load
 from trainer.state import State, weights
+from trainer.streams import Purpose, generator
 from trainer.tape import Tape, Variable
 from trainer.targets import SCALE, SHIFT
 from trainer.training import train
@@ -309,17 +310,33 @@ def test_several_targets_from_arrays(tmp_path: Any) -> None:
         load(f"npz:{tmp_path / 'b.npz'}", numbers=True)
 
 
-def test_a_part_whose_targets_are_all_the_same_has_no_score() -> None:
-    x, y = np.arange(20.0).reshape(10, 2), np.array([1.0] + [0.0] * 9)
-    with pytest.raises(DataError, match="targets must differ among the rows of each part"):
-        split(
-            measured(Content("here", x, y)),
-            validation=0.3,
-            test=0.1,
-            folds=None,
-            preprocess=Technique("none"),
-            seed=0,
-        )
+@pytest.mark.parametrize(
+    ("alone", "folds", "told"),
+    [
+        ("test", None, r"data\.test: test rows \(2\) must differ in y1, or .*, got only 7\.0"),
+        ("source", None, r"data\.source: test rows \(4\) must differ in y1"),
+        ("validation", None, r"data\.validation: validation rows \(4\) must differ in y1"),
+        ("validation", 2, r"data\.folds: validation rows \(4\) must differ in y1"),
+        ("training", None, r"data\.validation: training rows \(4\) must differ in y1"),
+    ],
+)
+def test_a_part_whose_targets_are_all_the_same_has_no_score(
+    alone: str, folds: int | None, told: str
+) -> None:
+    """That is told of whichever part, before anything is trained, unless no score is wanted."""
+    x, y = np.arange(20.0).reshape(10, 2), np.arange(20.0).reshape(10, 2)
+    order = generator(seed=0, purpose=Purpose.SPLIT).permutation(10)
+    parts = {"test": order[:2], "validation": order[2:6], "training": order[6:]}
+    test = None
+    if alone == "source":
+        test = x[:4], np.stack([y[:4, 0], np.full(4, 7.0)], axis=1)
+    else:
+        y[parts[alone], 1] = 7.0
+    data = measured(Content("here", x, y, test=test))
+    common: dict[str, Any] = {"test": None, "validation": 0.5, "folds": folds, "seed": 0}
+    with pytest.raises(DataError, match=f"^{told}"):
+        split(data, preprocess=Technique("none"), **common)
+    split(data, preprocess=Technique("none"), **common, scored=False)
 
 
 def test_the_verdict_speaks_of_r2() -> None:
