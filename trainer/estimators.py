@@ -55,7 +55,8 @@ class Fitting:
     validation: float = setting(
         0.2,
         Real(0, 1, open_low=True, open_high=True),
-        "share of the rows that early stopping validates on; without it all rows train",
+        "share of the rows that early stopping and the schedule on a plateau watch; without "
+        "either all rows train",
     )
     random_state: int = setting(0, Integer(0), "the seed")
 
@@ -221,8 +222,8 @@ class Regressor(RegressorMixin, _Estimator):  # type: ignore[misc]
 
 def _prepared(dataset: Dataset, config: Config, fitting: Fitting) -> tuple[Data, dict[str, Array]]:
     """The rows as the trainer takes them, and the preprocessing that made them."""
-    x, y = dataset.x, dataset.y
-    if config.training.early_stopping is None:
+    x, y, watched = dataset.x, dataset.y, config.training.monitors.values()
+    if not watched:
         fitted = fit(fitting.preprocess, x)
         rows = transform(fitted, x)
         # the trainer validates in every epoch; here nobody looks, so a row is enough
@@ -234,6 +235,7 @@ def _prepared(dataset: Dataset, config: Config, fitting: Fitting) -> tuple[Data,
         folds=None,
         preprocess=fitting.preprocess,
         seed=fitting.random_state,
+        scored="val_r2" in watched,
     )
     return splits.data, splits.preprocessing[0]
 

@@ -68,6 +68,10 @@ def summary(results: Results, seconds: float | None, folder: str | None) -> None
             f"{spread(test['values'])} over {len(test['values'])} replicates"
         )
     where = f" --workspace {shlex.quote(folder)}" if folder else ""
+    if results.state == "interrupted":
+        console.print(
+            f"go on: python -m sweep resume {study.name}{where}", markup=False, soft_wrap=True
+        )
     console.print(f"more:  python -m sweep show {study.name}{where}", markup=False, soft_wrap=True)
     console.print(f"       python -m sweep ui {study.name}{where}", markup=False, soft_wrap=True)
 

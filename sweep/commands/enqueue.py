@@ -1,5 +1,7 @@
 """`enqueue`: a configuration that a sweep is to try next."""
 
+import shlex
+
 import click
 
 from sweep.commands.options import Mistake, told, workspace_option
@@ -49,4 +51,5 @@ def enqueue(name: str, assignments: tuple[str, ...], folder: str | None) -> None
         raise Mistake(f"{target.queue}: cannot be written: {error.strerror}", 1) from None
     click.echo(f"{len(queue)} in the queue of {name}")
     if not target.in_use():
-        click.echo(f"to try it:  python -m sweep resume {name} --trials +1")
+        where = f" --workspace {shlex.quote(folder)}" if folder else ""
+        click.echo(f"to try it:  python -m sweep resume {name} --trials +1{where}")

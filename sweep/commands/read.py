@@ -127,7 +127,10 @@ def _results(name: str, folder: str | None) -> Any:
 def _csv(trials: list[dict[str, Any]]) -> str:
     names = list(dict.fromkeys(key for each in trials for key in each["params"]))
     nested = ("params", "values", "metrics", "environment")
-    trials = [each | {"diagnosis": "; ".join(each["diagnosis"])} for each in trials]
+    trials = [
+        each | {name: "; ".join(each[name]) for name in ("diagnosis", "violated")}
+        for each in trials
+    ]
     plain = [key for key in (trials[0] if trials else {}) if key not in nested]
     count = max((len(each["values"]) for each in trials), default=0)
     columns = [f"value_{index}" for index in range(count)]

@@ -189,6 +189,7 @@ def test_enqueue_from_the_command_line(tmp_path: Path, study: Study) -> None:
 
     done = enqueue("model.hidden=[8]", "model.dropout=0.2")
     assert (done.exit_code, done.output.splitlines()[0]) == (0, f"1 in the queue of {study.name}")
+    assert done.output.splitlines()[1].endswith(f"--trials +1 --workspace {tmp_path}")
     wanted = Queue(target.queue).first()
     assert wanted is not None
     assert wanted.point == {"model.hidden": "[8]", "model.dropout": 0.2}

@@ -153,6 +153,16 @@ def test_a_share_that_leaves_nothing_is_told_at_its_field() -> None:
     assert mistakes(data=DATA | {"validation": 0.001}) == [told]
 
 
+def test_test_rows_without_r2_are_refused_at_once(tmp_path: Path) -> None:
+    """They alone would be found only after all the training, as no number that JSON has."""
+    x, y = np.arange(80.0).reshape(40, 2), np.arange(40.0)
+    np.savez(tmp_path / "a.npz", x=x, y=y, x_test=x[:3], y_test=np.full(3, 5.0))
+    source, rule = f"npz:{tmp_path / 'a.npz'}", "must differ in y, or there is no R², got only"
+    assert mistakes(data=DATA | {"source": source}) == [f"data.source: test rows (3) {rule} 5.0"]
+    (told,) = mistakes(data=DATA | {"test": 0.002})
+    assert told.startswith("data.test: test rows (1) must differ in progression")
+
+
 def test_the_second_panel_is_of_r2(tmp_path: Path) -> None:
     names = ("train_loss", "train_r2", "val_loss", "val_r2")
     history = {name: np.array([[0.1], [0.5]]) for name in names}

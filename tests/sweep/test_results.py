@@ -1,3 +1,4 @@
+import csv
 import json
 import math
 from collections.abc import Callable
@@ -6,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from sweep.__main__ import cli
 from sweep.answers.results import TEST, Results, finite, read
 from sweep.recording.outbox import Outbox, Run
 from sweep.recording.records import LearningCurve, TrialStarted
@@ -175,6 +178,20 @@ def test_the_ranking(
     assert results.best == results.ranked()[0]
     assert results.summary()["best"] == order[0]
     assert written.json()["direction"] == direction
+
+
+def test_the_trials_as_a_table(tmp_path: Path, make_study: MakeStudy) -> None:
+    bounds = {"constraints": ["parameters <= 5", "val_loss <= 0.1"], "search": {"trials": 1}}
+    found = Written(tmp_path, make_study(model={"dropout": {"low": 0, "high": 0.9}}, **bounds))
+    trial = found.start()
+    trial.epoch, trial.values = 9, [0.5]
+    trial.excess = {"parameters <= 5": 3.0, "val_loss <= 0.1": 0.2}
+    trial.happens(Event.FINISH)
+    found.storage.end(trial)
+    shown = CliRunner().invoke(cli, ["show", "test", "--csv", "--workspace", str(tmp_path)])
+    (row,) = csv.DictReader(shown.output.splitlines())
+    assert (row["violated"], row["diagnosis"]) == ("parameters <= 5; val_loss <= 0.1", "")
+    assert (row["value"], row["value_0"], row["model.dropout"]) == ("0.5", "0.5", "0.0")
 
 
 def test_a_study_without_trials(written: Written) -> None:

@@ -61,6 +61,15 @@ def test_a_pareto_front_fits_a_terminal(
     assert max(map(len, table)) <= columns
 
 
+@pytest.mark.parametrize(("state", "told"), [("interrupted", True), ("finished", False)])
+def test_a_study_that_was_interrupted_says_how_it_goes_on(
+    make_study: MakeStudy, capsys: pytest.CaptureFixture[str], state: str, told: bool
+) -> None:
+    summary(Results(make_study(), state, [], [], None), None, "my place")
+    line = "go on: python -m sweep resume test --workspace 'my place'"
+    assert (line in capsys.readouterr().out.splitlines()) == told
+
+
 def test_a_folder_may_have_any_name(capsys: pytest.CaptureFixture[str]) -> None:
     nothing: dict[str, Any] = dict.fromkeys(("metric", "best", "value"))
     entry = {"name": "[bold]", "state": "unreadable", "trials": {}, **nothing}

@@ -117,6 +117,12 @@ def test_early_stopping_holds_rows_out_and_stops() -> None:
     )
 
 
+def test_a_plateau_holds_rows_out() -> None:
+    made = Classifier(hidden=[16], schedule={"plateau": {"patience": 1}}, learning_rate=0.01)
+    assert made.fit(DIGITS[TRAIN], LABELS[TRAIN]).score(DIGITS[TEST], LABELS[TEST]) > 0.85
+    assert not np.allclose(made.preprocessing_["shift"], DIGITS[TRAIN].mean(axis=0))
+
+
 def test_preprocessing_is_part_of_the_model() -> None:
     made = Classifier(hidden=[16], preprocess={"pca": {"components": 20}}).fit(DIGITS, LABELS)
     assert made.weights_["0.weight"].shape == (1, 20, 16)
