@@ -50,7 +50,7 @@ def test_a_pareto_front_fits_a_terminal(
         "model.init": "xavier_uniform",
         "model.dropout": 0.25,
     }
-    found = {name: [8.83e-5, 8.31e-5] for name in metrics}
+    found: dict[str, list[float | None]] = {name: [8.83e-5, 8.31e-5] for name in metrics}
     trial = replace(complete(params), values=[0.93, 0.94], scores=[0.9, 1e-5, 1e-5], metrics=found)
     summary(Results(study, "finished", [trial], [], None), None, None)
     shown = capsys.readouterr().out
