@@ -1,5 +1,7 @@
 """Nets that predict numbers: their scale, their loss, their score and what goes with them."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,7 @@ from sklearn.metrics import mean_squared_error, r2_score
 
 from tests.trainer.conftest import config, fold
 from tests.trainer.test_replicates import assert_same, check_fused
+from trainer import checkpoint
 from trainer.arrays import Memory
 from trainer.config import Config, conflicts, elsewhere
 from trainer.convolution import Image
@@ -19,7 +22,7 @@ from trainer.losses import mean_squared_error as write
 from trainer.prediction import evaluate, predict
 from trainer.rules import ConfigError, Technique
 from trainer.sources import load
-from trainer.state import State, weights
+from trainer.state import weights
 from trainer.streams import Purpose, generator
 from trainer.tape import Tape, Variable
 from trainer.targets import SCALE, SHIFT
@@ -348,14 +351,20 @@ def test_the_verdict_speaks_of_r2() -> None:
     assert told(0.6, 0.5) == []
 
 
-def test_a_state_knows_its_scale(data: Data) -> None:
-    """What goes on elsewhere needs no data to predict in the right unit."""
-    cfg = regression()
-    state: State = train(cfg, data, None, 2, seed=0, replicates=2).state
-    copied = {name: np.array(array) for name, array in state.items()}
-    made = data.folds[0]
-    np.testing.assert_array_equal(
-        predict(cfg, weights(cfg, copied), made.x_val),
-        predict(cfg, weights(cfg, state), made.x_val),
-    )
-    assert state[SHIFT].shape == state[SCALE].shape == (2, 3)
+def test_a_state_knows_its_scale(tmp_path: Path) -> None:
+    """What goes on elsewhere needs no data to predict in the right unit, digits far out too."""
+    made = numbers(2)
+    far = np.array([20_000_003.0, 1.7e5])
+    made = replace(made, y_train=made.y_train + far, y_val=made.y_val + far)
+    cfg = regression({"batch_norm": "after"}, epochs=30)
+    progress = train(cfg, Data((made,), 0), None, 30, seed=0, replicates=2)
+    checkpoint.save(tmp_path / "a.npz", progress.state, {})
+    found = weights(cfg, checkpoint.load(tmp_path / "a.npz").arrays)
+    assert {name: array.dtype for name, array in found.items()}["0.weight"] == np.float32
+    for replicate, answer in enumerate(predict(cfg, found, made.x_val)):
+        r2 = r2_score(made.y_val[:, 0], answer[:, 0])
+        assert r2 > 0.2
+        both = r2_score(made.y_val, answer)
+        assert progress.metrics["val_r2"][replicate] == pytest.approx(both, abs=1e-4)
+    one, other = predict(*folded(cfg, found), made.x_val), predict(cfg, found, made.x_val)
+    np.testing.assert_allclose(one - far, other - far, atol=1e-4)

@@ -89,6 +89,16 @@ def test_few_rows_may_stop_early_but_by_r2(monitor: str) -> None:
         made.fit(X[:5], Y[:5])
 
 
+def test_units_far_from_zero_are_kept() -> None:
+    """Of numbers that vary by a part in ten million of their size."""
+    for far, near in ((20_000_003.0, 2.0), (1.7e9, 120.0)):
+        y = (Y - Y.mean()) / Y.std()
+        made = Regressor(hidden=(16,), epochs=30, random_state=1)
+        plain = made.fit(X, y).predict(X)
+        found = made.fit(X, y * near + far).predict(X)
+        np.testing.assert_allclose((found - far) / near, plain, atol=1e-4)
+
+
 def test_several_targets_come_back_as_they_were_given() -> None:
     both = np.stack([Y, 1e-3 * X[:, 2]], axis=1)
     made = Regressor(epochs=40, learning_rate=0.003).fit(X, both)
