@@ -105,6 +105,14 @@ class Evaluation:
             total, part = total + losses, part + parts
         return total / self.y.shape[1], self._task.share(part, self._whole)
 
+    def predict(self) -> None:
+        """The prediction alone, for its time; on a device with its scores, which are fused in."""
+        if self._device is not None:
+            self()
+            return
+        for tape, *_ in self._blocks:
+            tape.run()
+
 
 def predict_proba(config: Config, weights: Mapping[str, Array], x: Features) -> Array:
     """Class probabilities (R, n, K) for the rows of x (n, D)."""

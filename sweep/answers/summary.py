@@ -19,6 +19,12 @@ SCORES = {"accuracy": "accuracy", "r2": "R²"}
 SHOWN = 5
 """How many of the best trials are shown."""
 
+WIDE, NARROW = 21, 10
+"""The columns of objectives with their frame, and as wide as they are where room is short."""
+
+ROOM = 40
+"""What the configuration of a trial needs beside them."""
+
 
 def spread(values: list[float | None]) -> str:
     """Mean ± standard deviation (ddof = 1) of the replicates."""
@@ -47,7 +53,7 @@ def summary(results: Results, seconds: float | None, folder: str | None) -> None
     several = len(study.objectives) > 1
     best = results.front() if several else results.ranked()[:SHOWN]
     if best:
-        console.print(_table(results, best))
+        console.print(_table(results, best, console.width))
         if best[0].diagnosis:
             text = f"diagnosis of #{best[0].number}: {'; '.join(best[0].diagnosis)}"
             console.print(text, markup=False)
@@ -70,14 +76,16 @@ def summary(results: Results, seconds: float | None, folder: str | None) -> None
     console.print(f"       python -m sweep ui {study.name}{where}", markup=False, soft_wrap=True)
 
 
-def _table(results: Results, trials: list[TrialResult]) -> Table:
+def _table(results: Results, trials: list[TrialResult], width: int) -> Table:
     metrics = [each.name for each in results.study.objectives]
     title = "Pareto front" if len(metrics) > 1 else f"best trials by {metrics[0]}"
     table = Table(title=title, title_justify="left")
     table.add_column("trial", justify="right")
+    most = NARROW if width - WIDE * len(metrics) < ROOM else None
     for metric in metrics:
-        table.add_column(metric if len(metrics) > 1 else "mean ± sd", justify="right")
-    table.add_column("configuration")
+        head = metric.replace("_", "_\n") if len(metrics) > 1 else "mean ± sd"
+        table.add_column(head, justify="right", max_width=most, overflow="fold")
+    table.add_column("configuration", overflow="fold")
     for each in trials:
         scores = [spread(each.values), *(spread(each.metrics[name]) for name in metrics[1:])]
         table.add_row(f"#{each.number}", *scores, escape(_settings(each.params)))

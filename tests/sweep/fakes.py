@@ -235,7 +235,6 @@ class FakeRecords:
             self.best.append(trial.number)
 
     def left(self, trial: Trial) -> None:
-        assert not trial.ended
         self.calls.append(("left", trial.number))
 
 
@@ -246,11 +245,16 @@ class FakeStates:
     epochs: dict[int, int]
     times: list[int] = field(default_factory=list)
     broken: bool = False
+    _settled: dict[int, bool] = field(default_factory=dict)
 
-    def save(self, number: int, state: TrainerState) -> bool:
+    def save(self, number: int, state: TrainerState) -> None:
         self.epochs[number] = int(state["epoch"])
         self.times.append(number)
-        return not self.broken
+        self._settled[number] = not self.broken
+
+    def settled(self, seconds: float) -> dict[int, bool]:
+        found, self._settled = self._settled, {}
+        return found
 
     def load(self, number: int) -> TrainerState | None:
         return {"epoch": np.array(self.epochs[number])} if number in self.epochs else None
