@@ -141,13 +141,13 @@ class FakeRunner:
     def lose_cards(self) -> None:
         """The machine with the cards dies, which is noticed soon; one without takes its place."""
         self.with_card = 0
-        on_card = {entry[1] for entry in self._busy if entry[2].gpu}
+        self._dead |= {order for _, order, link in self._busy if link.gpu}
         noticed = self.now + 0.6
         self._busy = [
-            (noticed, *rest) if rest[0] in on_card else (ends, *rest) for ends, *rest in self._busy
+            (noticed if order in self._dead else ends, order, link)
+            for ends, order, link in self._busy
         ]
         heapq.heapify(self._busy)
-        self._dead |= on_card
 
     def submit(self, link: Link) -> None:
         self.calls.append(("submit", link.number))
