@@ -64,6 +64,8 @@ class Loop:
     trouble: str | None = None
     _started: float = 0.0
     _failures: int = 0
+    # the trials that have started and whose end is not on record; of those that have a link under
+    # way, since when; of those that wait for their last state to be kept, what fetches it
     _active: dict[int, Trial] = field(default_factory=dict)
     _submitted: dict[int, float] = field(default_factory=dict)
     _saving: dict[int, Callable[[], TrainerState]] = field(default_factory=dict)
@@ -344,7 +346,7 @@ class Loop:
         learnt = trial.state in (State.COMPLETE, State.PRUNED) and trial.epoch > 0
         learnt = learnt and trial.same_as is None
         fetch = cache(lambda: self.runner.state(trial.number)) if learnt else None
-        if self.states is not None and fetch is not None and trial.until is not None:
+        if self.states is not None and fetch is not None and _may_be_parent(trial):
             with suppress(StateLost):
                 self.states.save(trial.number, fetch())
                 self._saving[trial.number] = fetch
@@ -387,3 +389,8 @@ class Loop:
         """Leaves a trial to a later run."""
         self.records.left(trial)
         self._forget(trial)
+
+
+def _may_be_parent(trial: Trial) -> bool:
+    """Whether others may start from its last state: it is a segment that is not the last."""
+    return trial.until is not None and trial.until < int(trial.config["training"]["epochs"])
