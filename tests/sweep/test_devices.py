@@ -107,6 +107,51 @@ def test_a_card_that_comes_later_is_used() -> None:
     assert min(on_cards(sweep)) > 2
 
 
+def test_when_the_machine_with_the_cards_dies_trials_go_on_without_it() -> None:
+    """Of those that were on it or waited for it; Ray counts its cards a while longer."""
+    sweep = swept(lambda number: 1, slots=3, cards=1, trials=40)
+    before, died = sweep.runner.wait, list[set[int]]()
+
+    def wait(seconds: float) -> list[Outcome]:
+        queued = {link.number for link in sweep.runner.queue if link.gpu}
+        if queued and sweep.runner.now > 500 and not died:
+            died.append(queued)
+            sweep.runner.lose_cards()
+        return before(seconds)
+
+    sweep.runner.wait = wait  # type: ignore[method-assign]
+    assert sweep.run().states() == [State.COMPLETE] * 40
+    assert died
+    assert sweep.loop.lost == 1  # the link that it trained
+    assert all(sweep.search.trials[number].losses == 0 for number in died[0])
+    assert max(on_cards(sweep)) < 39
+
+
+def test_a_link_that_leaves_a_lost_card_keeps_the_state_of_its_trial() -> None:
+    devices, seconds = sized(lambda number: 0)
+    sweep = Sweep(
+        timed(seconds),
+        trials=2,
+        slots=2,
+        saved={1: 3},
+        devices=devices,
+        study={"resources": {"gpu": "auto"}},
+    )
+    sweep.runner.with_card = 1
+    before, found = sweep.runner.submit, list[tuple[int, bool, bool]]()
+
+    def submit(link: Link) -> None:
+        if link.gpu:
+            sweep.runner.lose_cards()
+        found.append((link.number, link.gpu, sweep.runner.holds(link.number)))
+        before(link)
+
+    sweep.runner.submit = submit  # type: ignore[method-assign]
+    sweep.run()
+    assert found == [(0, False, False), (1, True, True), (1, False, True)]
+    assert (sweep.loop.lost, sweep.about(1).count("forget")) == (0, 1)
+
+
 def test_all_links_of_a_trial_stay_where_the_first_was_unless_the_cards_go() -> None:
     devices = Devices(lambda config, replicates: Work(0, 1.0, 10))
     room: dict[str, Any] = {"slots": 4, "now": 0.0}

@@ -102,6 +102,7 @@ def test_the_trials_of_a_study(written: Written) -> None:
         "parent": None,
         "violated": [],
         "worker_seconds": 0.0,
+        "timings": {},
     }
     assert [each["number"] for each in found] == list(range(7))
     assert [each["state"] for each in found] == [
