@@ -300,7 +300,8 @@ class Loop:
         rung = trial.next_rung()
         self.records.advanced(trial, outcome)
         if self.devices is not None:
-            self.devices.took(trial.number, outcome.seconds, outcome.epoch - trial.epoch)
+            epochs = outcome.epoch - trial.epoch
+            self.devices.took(trial.number, outcome.seconds, epochs, cold=outcome.cold)
         trial.epoch = outcome.epoch
         trial.worker_seconds += outcome.seconds
         trial.spends(outcome.timings(self.clock() - trial.submitted_at))

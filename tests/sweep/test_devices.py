@@ -1,16 +1,21 @@
 """`resources.gpu: auto`: trials go where they are measured to end sooner, among fakes."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from sweep.scheduling import runner
 from sweep.scheduling.devices import TRIES, Devices, Work, work
-from sweep.scheduling.runner import Link, Outcome, Raised
+from sweep.scheduling.runner import NETS, Advanced, Link, Outcome, Raised, advance
 from sweep.search.trial import State
 from sweep.spec.study import check
 from tests.sweep.designs import CLAIM
 from tests.sweep.fakes import EPOCHS, Respond, Sweep, advanced
+from tests.trainer.conftest import fold
+from trainer.data import Data
+from trainer.protocol import Trainer
 from trainer.rules import ConfigError
 
 CPU_SECONDS = {0: 1.0, 1: 30.0}
@@ -34,8 +39,7 @@ def sized(size: Callable[[int], int]) -> tuple[Devices, Callable[[Link], float]]
 
 def timed(seconds: Callable[[Link], float]) -> Respond:
     def respond(link: Link) -> Outcome:
-        found = advanced(link)
-        return type(found)(**{**vars(found), "seconds": seconds(link)})
+        return replace(advanced(link), seconds=seconds(link))
 
     return respond
 
@@ -72,6 +76,89 @@ def test_large_nets_go_to_the_card_and_small_ones_do_not() -> None:
 def test_both_kinds_are_tried() -> None:
     sweep = swept(lambda number: 0, slots=4, cards=2, trials=20).run()
     assert 1 <= len(on_cards(sweep)) <= TRIES
+
+
+@pytest.mark.parametrize("cards", [1, 2])
+def test_a_card_is_not_judged_by_its_cold_start(cards: int) -> None:
+    """It takes 5 s an epoch, a processor 12, and the first trial on each card 25."""
+    cold: set[int] = set()
+
+    def seconds(link: Link) -> float:
+        if link.gpu and len(cold) < cards:
+            cold.add(link.number)
+        return EPOCHS * (25.0 if link.number in cold else 5.0 if link.gpu else 12.0)
+
+    def respond(link: Link) -> Outcome:
+        return replace(advanced(link), seconds=seconds(link), cold=link.number in cold)
+
+    sweep = Sweep(
+        respond,
+        trials=60,
+        slots=cards + 2,
+        seconds=seconds,
+        devices=Devices(lambda config, replicates: Work(0, 1.0, EPOCHS)),
+        study={"resources": {"gpu": "auto"}},
+    )
+    sweep.runner.with_card = cards
+    sweep.run()
+    assert sum(number >= 30 for number in on_cards(sweep)) > 10
+
+
+class Counted:
+    """Makes nets that train on a processor where they believe in a card."""
+
+    modules = ()
+
+    def equipped(self) -> None: ...
+
+    def trainer(self, link: Link) -> Trainer:
+        return NETS.trainer(replace(link, gpu=False))
+
+    def environment(self, link: Link) -> dict[str, Any]:
+        return {}
+
+
+def test_a_worker_is_cold_once_on_each_kind_of_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "_WARM", set())
+    config, data = check({"name": "a"}).first_config(), Data((fold(),), 3)
+    found = []
+    for gpu in (False, True, True, False):
+        outcome, _ = advance(Link(0, config, 1, 0, 1, gpu=gpu), data, None, Counted())
+        assert isinstance(outcome, Advanced)
+        found.append(outcome.cold)
+    assert found == [True, True, False, False]
+
+
+def alone(card: Callable[[int], float], processor: Callable[[int], float]) -> list[bool]:
+    """Where 60 trials go, one after the other; seconds by how many went there before."""
+    devices, now, went = Devices(lambda config, replicates: Work(0, 1.0, 1)), 0.0, list[bool]()
+    for number in range(60):
+        on_card = devices.card(number, {}, 1, slots=2, cards=1, now=now)
+        seconds = (card if on_card else processor)(went.count(on_card))
+        now += seconds
+        devices.took(number, seconds, 1)
+        devices.left(number)
+        went.append(on_card)
+    return went
+
+
+def test_lucky_measurements_do_not_decide_for_ever() -> None:
+    lucky = alone(card=lambda n: 5.0, processor=lambda n: 1.0 if n < TRIES else 12.0)
+    assert not any(lucky[4:6])
+    assert all(lucky[-40:])
+    other = alone(card=lambda n: 1.0 if n < TRIES else 12.0, processor=lambda n: 5.0)
+    assert all(other[4:6])
+    assert not any(other[-40:])
+
+
+def test_workers_that_are_always_cold_are_judged_all_the_same() -> None:
+    devices, room = Devices(lambda config, replicates: Work(0, 1.0, 1)), {"slots": 3, "cards": 2}
+    went = []
+    for number in range(40):
+        went.append(devices.card(number, {}, 1, now=0.0, **room))
+        devices.took(number, 25.0 if went[-1] else 12.0, 1, cold=went[-1])
+        devices.left(number)
+    assert sum(went) == 2 + TRIES
 
 
 def test_a_net_that_the_card_trains_a_little_faster_does_not_wait_long_for_it() -> None:
