@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import NamedTuple
 
-from sweep.answers import confusion, winner
+from sweep.answers import validation, winner
 from sweep.answers.results import TrialResult, read
 from sweep.datasets import Datasets
 from sweep.pruners import PRUNERS
@@ -18,7 +18,7 @@ from sweep.recording.outbox import Backlog, Outbox
 from sweep.recording.provenance import provenance, run_tags
 from sweep.recording.recalled import recalled
 from sweep.recording.recording import Recording
-from sweep.recording.records import Confusion, Report, SweepEnded, SweepStarted
+from sweep.recording.records import Confusion, Predictions, Report, SweepEnded, SweepStarted
 from sweep.scheduling.devices import Devices, work
 from sweep.scheduling.folders import Folder, LocalFolder, folder, kept_as
 from sweep.scheduling.loop import Loop
@@ -241,13 +241,13 @@ class Session:
             outbox.add(Report(_now()))
 
     def _record_best(self, best: TrialResult, logbook: Logbook, outbox: Outbox) -> None:
-        """Records the best trials' weights and models, what they confuse, and the winner."""
+        """Records the best trials' weights and models, what they say of rows, and the winner."""
         logbook.concluded()
-        known = outbox.trials_with(Confusion)
+        known = outbox.trials_with(Confusion) | outbox.trials_with(Predictions)
         files = {best.number: self._folder.winner} | logbook.best()
         fresh = {number: file for number, file in files.items() if number not in known}
-        for confused in confusion.records(fresh, self._datasets, _now()):
-            outbox.add(confused)
+        for said in validation.records(fresh, self._datasets, _now()):
+            outbox.add(said)
         if self._study.record.models.name != "none":
             outbox.add(winner.record(self._study, best, self._datasets, _now()))
 

@@ -4,7 +4,6 @@ They show what the PNG files of `plots` show, from the same numbers. Whatever co
 file is escaped: plotly takes some HTML in texts.
 """
 
-import html
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,26 +13,20 @@ from plotly.subplots import make_subplots
 
 from sweep.answers import pareto
 from sweep.answers.comparisons import Group
-from sweep.answers.evidence import Axis, Evidence, Trial, elided, short
+from sweep.answers.evidence import Axis, Evidence, Trial, short
+from sweep.answers.frame import MOST_PANELS, SIDES, colour, laid_out, text
 from sweep.answers.importance import importances
 from sweep.answers.interactions import interactions
-from sweep.answers.plots import (
-    MOST_SLICES,
-    SIDES,
-    best_so_far,
-    cell,
-    colour,
-    course,
-    numeric_surfaces,
-)
+from sweep.answers.parameter_plots import cell, numeric_surfaces
+from sweep.answers.trial_plots import best_so_far, course
+from sweep.answers.validation_charts import confusion_matrix, predicted_vs_observed
 
-LONGEST_LABEL = 40
 MOST_TICKS = 12
 
 
 def compared_groups(evidence: Evidence) -> Any:
     """The learning curves of the groups that claims compare."""
-    found = evidence.comparisons[:MOST_SLICES]
+    found = evidence.comparisons[:MOST_PANELS]
     if not found:
         return None
     columns = min(3, len(found))
@@ -41,7 +34,7 @@ def compared_groups(evidence: Evidence) -> Any:
     names = [axis.name for axis in evidence.axes]
     fields = [", ".join(short(name, names) for name in each.claim.fields) for each in found]
     titles = [
-        "<br>".join([_text(each.claim.name), _text(field), *map(_coloured, each.groups, SIDES)])
+        "<br>".join([text(each.claim.name), text(field), *map(_coloured, each.groups, SIDES)])
         for each, field in zip(found, fields, strict=True)
     ]
     figure = make_subplots(rows, columns, subplot_titles=titles, vertical_spacing=0.3 / rows)
@@ -50,7 +43,7 @@ def compared_groups(evidence: Evidence) -> Any:
         place = {"row": index // columns + 1, "col": index % columns + 1}
         for group, shade in zip(each.groups, SIDES, strict=True):
             epochs = list(range(1, len(group.mean) + 1))
-            told = f"{_text(fields[index])} {_text(group.label)} ({group.trials} trials)"
+            told = f"{text(fields[index])} {text(group.label)} ({group.trials} trials)"
             spread = np.nan_to_num(group.sd)
             figure.add_scatter(
                 x=[*epochs, *reversed(epochs)],
@@ -75,12 +68,12 @@ def compared_groups(evidence: Evidence) -> Any:
             )
         figure.update_yaxes(title_text=each.claim.by, **place)
     figure.update_xaxes(title_text="epoch", row=rows)
-    _laid_out(figure, None, None).update_layout(height=330 * rows + 130, showlegend=False)
+    laid_out(figure, None, None).update_layout(height=330 * rows + 130, showlegend=False)
     return figure.update_layout(margin_t=120)  # titles stand below the buttons
 
 
 def _coloured(group: Group, shade: str) -> str:
-    return f'<span style="color: {shade}">{_text(group.label)} ({group.trials})</span>'
+    return f'<span style="color: {shade}">{text(group.label)} ({group.trials})</span>'
 
 
 def optimisation_history(evidence: Evidence) -> Any:
@@ -106,7 +99,7 @@ def optimisation_history(evidence: Evidence) -> Any:
     numbers, best = best_so_far(evidence)
     line = {"shape": "hv", "color": "#d95f02"}
     figure.add_scatter(x=numbers, y=best, mode="lines", line=line, name="best so far")
-    return _laid_out(figure, "trial", evidence.results.study.metric)
+    return laid_out(figure, "trial", evidence.results.study.metric)
 
 
 def intermediate_values(evidence: Evidence) -> Any:
@@ -129,7 +122,7 @@ def intermediate_values(evidence: Evidence) -> Any:
                 hovertemplate="%{text}<br>after %{x} epochs: %{y:.4g}<extra></extra>",
                 showlegend=False,
             )
-    _laid_out(figure, "epochs completed", evidence.results.study.metric)
+    laid_out(figure, "epochs completed", evidence.results.study.metric)
     ticks = {"tickvals": rungs} if len(rungs) <= MOST_TICKS else {}
     return figure.update_xaxes(type="log", **ticks)
 
@@ -139,7 +132,7 @@ def parameter_importances(evidence: Evidence) -> Any:
     shares = importances(evidence)
     if not shares:
         return None
-    titles = {axis.name: _text(axis.title) for axis in evidence.axes}
+    titles = {axis.name: text(axis.title) for axis in evidence.axes}
     names = [titles[name] for name in shares]
     means = [each.mean for each in shares.values()]
     reach = {
@@ -147,7 +140,7 @@ def parameter_importances(evidence: Evidence) -> Any:
         "arrayminus": [each.mean - each.low for each in shares.values()],
     }
     figure = go.Figure(go.Bar(x=means, y=names, orientation="h", error_x=reach))
-    _laid_out(figure, "share of the variance (fANOVA)", "")
+    laid_out(figure, "share of the variance (fANOVA)", "")
     return figure.update_yaxes(autorange="reversed").update_layout(height=140 + 30 * len(names))
 
 
@@ -155,12 +148,12 @@ def slices(evidence: Evidence) -> Any:
     """The value over each parameter by itself."""
     trials = evidence.compared
     axes = [axis for axis in evidence.axes if any(axis.name in each.params for each in trials)]
-    axes = axes[:MOST_SLICES]
+    axes = axes[:MOST_PANELS]
     if not axes:
         return None
     columns = min(3, len(axes))
     rows = -(-len(axes) // columns)
-    titles = [_text(axis.title) for axis in axes]
+    titles = [text(axis.title) for axis in axes]
     figure = make_subplots(rows, columns, shared_yaxes=True, subplot_titles=titles)
     for index, axis in enumerate(axes):
         mine = [each for each in trials if axis.name in each.params]
@@ -177,7 +170,7 @@ def slices(evidence: Evidence) -> Any:
         kind = "category" if axis.labels else "log" if axis.log else "linear"
         figure.update_xaxes(type=kind, **place)
     figure.update_yaxes(title_text=evidence.results.study.metric, col=1)
-    return _laid_out(figure, None, None).update_layout(height=300 * rows + 60, showlegend=False)
+    return laid_out(figure, None, None).update_layout(height=300 * rows + 60, showlegend=False)
 
 
 def contours(evidence: Evidence) -> Any:
@@ -210,10 +203,10 @@ def contours(evidence: Evidence) -> Any:
         place = {"row": 1, "col": column}
         first, second = each.axes
         kinds = ["log" if axis.log else "linear" for axis in each.axes]
-        figure.update_xaxes(type=kinds[0], title_text=_text(first.title), **place)
-        figure.update_yaxes(type=kinds[1], title_text=_text(second.title), **place)
+        figure.update_xaxes(type=kinds[0], title_text=text(first.title), **place)
+        figure.update_yaxes(type=kinds[1], title_text=text(second.title), **place)
     scale = {"colorscale": "Viridis", "cmin": heights.min(), "cmax": heights.max()}
-    return _laid_out(figure, None, None).update_layout(showlegend=False, coloraxis=scale)
+    return laid_out(figure, None, None).update_layout(showlegend=False, coloraxis=scale)
 
 
 def interaction_maps(evidence: Evidence) -> Any:
@@ -229,8 +222,8 @@ def interaction_maps(evidence: Evidence) -> Any:
         indices = np.ndindex(table.mean.shape)
         words = np.array([cell(table, *each).replace("\n", "<br>") for each in indices])
         figure.add_heatmap(
-            x=[_text(each) for each in table.columns],
-            y=[_text(each) for each in table.rows],
+            x=[text(each) for each in table.columns],
+            y=[text(each) for each in table.rows],
             z=table.mean,
             text=words.reshape(table.mean.shape),
             texttemplate="%{text}",
@@ -238,25 +231,12 @@ def interaction_maps(evidence: Evidence) -> Any:
             coloraxis="coloraxis",
             **place,
         )
-        figure.update_xaxes(type="category", title_text=_text(table.column), **place)
+        figure.update_xaxes(type="category", title_text=text(table.column), **place)
         figure.update_yaxes(
-            type="category", title_text=_text(table.row), autorange="reversed", **place
+            type="category", title_text=text(table.row), autorange="reversed", **place
         )
     scale = {"colorscale": "Viridis"}
-    return _laid_out(figure, None, None).update_layout(height=400 * rows + 80, coloraxis=scale)
-
-
-def confusion_matrix(evidence: Evidence) -> Any:
-    """What the winner takes each class for, on validation rows."""
-    found = evidence.confusion
-    if found is None:
-        return None
-    names = [_text(str(each)) for each in found["classes"]]
-    heat = go.Heatmap(x=names, y=names, z=found["counts"], colorscale="Blues")
-    heat.texttemplate = "%{z}" if len(names) <= 30 else None
-    figure = _laid_out(go.Figure(heat), "predicted", "true")
-    figure.update_xaxes(type="category").update_yaxes(type="category", autorange="reversed")
-    return figure.update_layout(height=560, width=640)
+    return laid_out(figure, None, None).update_layout(height=400 * rows + 80, coloraxis=scale)
 
 
 def told(trial: Trial) -> str:
@@ -266,24 +246,12 @@ def told(trial: Trial) -> str:
     lines = [f"#{trial.number} {trial.state}, {trial.epoch} epochs: {value}{spread}"]
     for name, given in trial.params.items():
         shown = f"{given:.4g}" if isinstance(given, float) else str(given)
-        lines.append(_text(f"{name} = {shown}"))
+        lines.append(text(f"{name} = {shown}"))
     return "<br>".join(lines)
 
 
 def _shown(axis: Axis, value: Any) -> Any:
-    return _text(axis.labels[int(axis.place(value))]) if axis.labels else value
-
-
-def _text(text: str) -> str:
-    return html.escape(elided(text, LONGEST_LABEL), quote=False)
-
-
-def _laid_out(figure: Any, x: str | None, y: str | None) -> Any:
-    margin = {"l": 70, "r": 20, "t": 40, "b": 60}
-    figure.update_layout(template="plotly_white", height=440, margin=margin)
-    if x is not None:
-        figure.update_xaxes(title_text=x).update_yaxes(title_text=y)
-    return figure
+    return text(axis.labels[int(axis.place(value))]) if axis.labels else value
 
 
 CHARTS: Mapping[str, Callable[[Evidence], Any]] = {
@@ -296,5 +264,6 @@ CHARTS: Mapping[str, Callable[[Evidence], Any]] = {
     "contours": contours,
     "interactions": interaction_maps,
     "confusion_matrix": confusion_matrix,
+    "predicted_vs_observed": predicted_vs_observed,
 }
 """Every chart by the name of its picture."""

@@ -13,8 +13,10 @@ from typing import Any
 
 from sweep.answers.claims import findings
 from sweep.answers.comparisons import Comparison, comparisons
-from sweep.answers.results import CONFUSION, Results, finite, read
+from sweep.answers.results import Results, finite, read
 from sweep.answers.shifts import Shift, shifts
+from sweep.answers.validation import of_winner
+from sweep.recording.records import Validation
 from sweep.search.storage import Storage
 from sweep.spec import space
 from sweep.spec.claims import shown
@@ -54,13 +56,13 @@ class Axis:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The trials of a study and the axes they can be drawn on."""
+    """The trials of a study, the axes they can be drawn on, what the winner says of rows."""
 
     results: Results
     trials: tuple[Trial, ...]
     axes: tuple[Axis, ...]
     budget: int
-    confusion: dict[str, Any] | None
+    validation: Validation | None
     comparisons: tuple[Comparison, ...] = ()
     shifts: tuple[Shift, ...] = ()
 
@@ -109,7 +111,7 @@ def evidence(folder: StudyFolder) -> Evidence:
         compared,
         tuple(_axes(results)),
         budget,
-        notes.get(CONFUSION),
+        of_winner(notes),
         comparisons(results, folder.outbox, findings(results)),
         shifts(results, folder.outbox),
     )

@@ -6,6 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from sweep.answers.evidence import Evidence
+from sweep.answers.frame import laid_out
 from sweep.answers.results import TrialResult
 
 WIDE = 10
@@ -66,8 +67,7 @@ def chart(evidence: Evidence) -> Any:
         kind = "log" if _wide([*front, *behind], place) else "linear"
         figure.update_xaxes(title_text=metrics[place], type=kind, col=place)
     figure.update_yaxes(title_text=metrics[0], col=1)
-    margin = {"l": 70, "r": 20, "t": 40, "b": 60}
-    return figure.update_layout(template="plotly_white", height=440, margin=margin)
+    return laid_out(figure, None, None)
 
 
 def _parts(evidence: Evidence) -> tuple[list[str], list[TrialResult], list[TrialResult]]:

@@ -70,6 +70,12 @@ CAPTIONS = {
         "What the winner confuses",
         "Validation rows, all replicates added up.",
     ),
+    "predicted_vs_observed": (
+        "Predicted against observed",
+        "What the winner predicts of the validation rows, each of its replicates by itself, in the "
+        "unit of the target; on the dashed line both are equal. R²: the mean ± one standard "
+        "deviation over replicates, on all rows.",
+    ),
 }
 """The title and the caption of each picture."""
 

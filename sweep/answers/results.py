@@ -19,9 +19,6 @@ from sweep.workspace import StudyFolder
 TEST = "test"
 """The note that holds every look at the test split."""
 
-CONFUSION = "confusion"
-"""The note that holds the winner's confusion matrix on validation rows."""
-
 
 @dataclass(frozen=True)
 class TrialResult:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from sweep import model
-from sweep.answers.confusion import confusion, predicted
-from sweep.answers.results import CONFUSION, TEST, TrialResult, read
+from sweep.answers.results import TEST, TrialResult, read
 from sweep.answers.retraining import retrained
+from sweep.answers.validation import noted, validation
 from sweep.datasets import Datasets
 from sweep.recording.records import Winner
 from sweep.scheduling.runner import Raised
@@ -25,7 +25,7 @@ from trainer.tasks import REGRESSION
 def look(study: Study, storage: Storage, folder: StudyFolder, datasets: Datasets) -> None:
     """Evaluates the winner on the test split, unless that has been done, and logs the look.
 
-    What classes it confuses on the validation rows is noted beside it.
+    What it says of the validation rows is noted beside it.
     """
     best = read(folder).best
     looks = storage.notes().get(TEST, [])
@@ -45,18 +45,7 @@ def look(study: Study, storage: Storage, folder: StudyFolder, datasets: Datasets
         "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     }
     storage.note(TEST, [*looks, entry])
-    if study.data.regression:
-        return
-    counts = confusion(predicted(plain, arrays, datasets), datasets.data(plain))
-    storage.note(
-        CONFUSION,
-        {
-            "trial": best.number,
-            "replicates": len(study.replicates_of(best.number)),
-            "counts": counts.tolist(),
-            "classes": list(datasets.classes),
-        },
-    )
+    storage.note(*noted(validation(best.number, plain, arrays, datasets, at_ms=0)))
 
 
 def record(study: Study, best: TrialResult, datasets: Datasets, at_ms: int) -> Winner:

@@ -195,6 +195,29 @@ class Confusion:
 
 
 @dataclass(frozen=True)
+class Predictions:
+    """A picture that is due: what a trial predicts on the validation rows, in the targets' units.
+
+    Attributes:
+        targets: the names of the first K numbers to predict.
+        outputs: how many there are.
+        observed: (K, n), what they were, at some of the rows or at all, of all replicates.
+        predicted: (K, n), what the trial says of these rows.
+        r2: (K, R), R² of each replicate on all rows.
+        rows: how many these are, those of all replicates counted.
+    """
+
+    trial: int
+    targets: Sequence[str]
+    outputs: int
+    observed: Sequence[Sequence[float]]
+    predicted: Sequence[Sequence[float]]
+    r2: Sequence[Sequence[float]]
+    rows: int
+    at_ms: int
+
+
+@dataclass(frozen=True)
 class Report:
     """The report of the study is due: the page and the pictures of the parent run."""
 
@@ -231,11 +254,14 @@ Record = (
     | Weights
     | Model
     | Confusion
+    | Predictions
     | Report
     | Winner
 )
-Late = LearningCurve | Weights | Model | Confusion | Report | Winner
+Late = LearningCurve | Weights | Model | Confusion | Predictions | Report | Winner
 """What is made and sent when the data of all runs have been sent."""
+Validation = Confusion | Predictions
+"""What a trial says of the validation rows."""
 KINDS: Mapping[str, type[Any]] = {kind.__name__: kind for kind in Record.__args__}
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
-from sweep.recording import confusion_matrix, tracking
+from sweep.recording import confusion_matrix, predicted_vs_observed, tracking
 from sweep.recording.gradient_flow import FlowPainter
 from sweep.recording.outbox import PARENT, Entry, Outbox, Run
 from sweep.recording.pictures import CurvePainter
@@ -28,6 +28,7 @@ from sweep.recording.records import (
     Dataset,
     LearningCurve,
     Model,
+    Predictions,
     Record,
     Report,
     TrialEnded,
@@ -159,6 +160,8 @@ class Sender:
                 self._save_model(record.trial, StudyFolder(self._study_dir).winner)
             case Confusion():
                 confusion_matrix.draw(record, self._outgoing / "confusion_matrix.png")
+            case Predictions():
+                predicted_vs_observed.draw(record, self._outgoing / "predicted_vs_observed.png")
             case Report():
                 from sweep.answers import report  # takes a second, once a sweep
 

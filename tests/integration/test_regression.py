@@ -42,6 +42,7 @@ def test_diabetes(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
         artifacts = {each.path for each in client.list_artifacts(child.info.run_id)}
         assert "learning_curve.png" in artifacts
         assert "confusion_matrix.png" not in artifacts
+        assert "predicted_vs_observed.png" in artifacts  # of the five best: there are four
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     _the_champion_predicts(shown["test"]["values"])
@@ -49,6 +50,7 @@ def test_diabetes(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     report = (sweep.workspace / "diabetes" / "report" / "report.md").read_text()
     assert "R² on the test split" in report
     assert "accuracy" not in report
+    assert "![predicted vs observed](pictures/predicted_vs_observed.png)" in report
 
 
 def _the_champion_predicts(scores: list[float]) -> None:

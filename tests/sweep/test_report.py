@@ -14,6 +14,8 @@ from sweep.answers.document import Heading
 from sweep.answers.evidence import Evidence, elided, evidence, short
 from sweep.answers.importance import importances
 from sweep.answers.interactions import interactions
+from sweep.answers.validation import noted
+from sweep.recording.records import Confusion, Predictions, Validation
 from sweep.search.samplers import distribution
 from sweep.search.storage import Storage
 from sweep.search.trial import Event, Trial
@@ -106,7 +108,7 @@ def test_a_cell_has_the_mean_of_its_trials_and_their_number(found: Evidence) -> 
 
 def test_every_picture_is_drawn_in_both_forms(found: Evidence, tmp_path: Path) -> None:
     names = plots.draw(found, tmp_path)
-    absent = {"compared_groups", "confusion_matrix", "pareto_front"}
+    absent = {"compared_groups", "confusion_matrix", "predicted_vs_observed", "pareto_front"}
     assert names == [name for name in plots.PICTURES if name not in absent]
     for name in names:
         assert imread(tmp_path / f"{name}.png").std() > 0.05
@@ -133,7 +135,7 @@ def test_the_page_is_whole_and_what_a_study_file_says_is_text(
     assert "&lt;script&gt;alert(&#x27;&amp;&#x27;)&lt;/script&gt;" in page
     assert "default-src &#x27;none&#x27;" in page or "default-src 'none'" in page
     assert "src=" not in page.replace("img-src", "").replace("script-src", "")
-    absent = ("compared_groups", "confusion_matrix", "pareto_front")
+    absent = ("compared_groups", "confusion_matrix", "predicted_vs_observed", "pareto_front")
     for name, (title, _) in report.CAPTIONS.items():
         assert (title in page) == (name not in absent)
     assert "±" in page
@@ -164,14 +166,26 @@ def test_claims_that_are_open_are_said_to_be(tmp_path: Path, found: Evidence) ->
     assert r"\<script>alert('\&')\</script> \$x\$?" in text
 
 
-def test_the_confusion_matrix_is_drawn_when_it_was_noted(tmp_path: Path) -> None:
+CONFUSION = Confusion(0, [[5, 1], [0, 6]], ["<b>", "y"], 2, 0)
+PREDICTIONS = Predictions(0, ["<b>"], 1, [[1.0, 2.0]], [[1.5, 1.5]], [[0.0]], 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("confusion_matrix", CONFUSION), ("predicted_vs_observed", PREDICTIONS)]
+)
+def test_what_the_winner_says_of_rows_is_drawn_when_it_was_noted(
+    tmp_path: Path, name: str, said: Validation
+) -> None:
     folder = written(tmp_path, 3)
-    storage = Storage(folder.trials, "made")
-    counts = {"trial": 0, "replicates": 2, "counts": [[5, 1], [0, 6]], "classes": ["<b>", "y"]}
-    storage.note("confusion", counts)
-    noted = evidence(folder)
-    assert plots.PICTURES["confusion_matrix"](noted) is not None
-    assert "&lt;b&gt;" in charts.CHARTS["confusion_matrix"](noted).to_json()
+    Storage(folder.trials, "made").note(*noted(said))
+    found = evidence(folder)
+    assert found.validation == said
+    assert plots.PICTURES[name](found) is not None
+    assert "&lt;b&gt;" in charts.CHARTS[name](found).to_json()
+    made = report.write(folder)
+    assert folder.report / "pictures" / f"{name}.png" in made.pictures
+    assert f"![{name.replace('_', ' ')}](pictures/{name}.png)" in made.text.read_text("utf-8")
+    assert f'id="{name}"' in made.page.read_text("utf-8")
 
 
 def test_long_options_that_differ_at_their_ends_stay_apart() -> None:
