@@ -9,7 +9,8 @@ from scipy.special import stdtrit
 
 from sweep.answers.claims import Finding
 from sweep.answers.results import Results, TrialResult
-from sweep.answers.summary import SCORES, spread
+from sweep.answers.summary import spread
+from sweep.figures import SCORES
 from sweep.spec.claims import shown
 
 
