@@ -1,7 +1,7 @@
 """A cluster as one reaches it from a laptop: through Ray Jobs, on the head.
 
 A sweep's driver runs as a job on the head. This code and the study file travel with the job
-(`sweep.parcel`), and data whose path is relative; others the head reads. What a job is told is its
+(`sweep.parcel`), and files whose path is relative; others the head reads. What a job is told is its
 command and its package, nothing else: the head's own environment has the token of the cluster and
 what MLflow asks for.
 """
@@ -64,12 +64,12 @@ class Cluster:
         except (AuthenticationError, ConnectionError, RuntimeError) as error:
             raise ClusterError(f"the cluster at {address}: {error}") from None
 
-    def submit(self, study: Study, source: str, workspace: str | None) -> str:
+    def submit(self, study: Study, here: Study, workspace: str | None) -> str:
         """Starts the driver of a study on the head; the job's name.
 
         Args:
             study: with its paths as they are written.
-            source: its `data.source` with a path that is good here.
+            here: the same with paths that are good here.
             workspace: on the head.
 
         Raises:
@@ -77,8 +77,8 @@ class Cluster:
         """
         parcel.travels(study)
         with tempfile.TemporaryDirectory() as folder:
-            # What travels is removed with its job, and a study needs its data longer.
-            kept = parcel.pack_study(Path(folder), study, source)
+            # What travels is removed with its job, and a study needs its files longer.
+            kept = parcel.pack_study(Path(folder), study, here)
             name = shlex.quote(study.name)
             file = f'"$place"/{name}/submitted.yaml' if kept else parcel.STUDY
             moved = (

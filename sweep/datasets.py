@@ -125,7 +125,11 @@ class Datasets:
     @property
     def _bytes(self) -> int:
         """What the rows take in memory: each fold has all of them, preprocessed by itself."""
-        return 4 * int(np.prod(self._dataset.x.shape)) * (self._study.data.folds or 1)
+        rows, features = map(int, self._dataset.x.shape)
+        image, size = self._dataset.image, self._size
+        if image is not None and size is not None:
+            features = image.channels * size.height * size.width
+        return 4 * rows * features * (self._study.data.folds or 1)
 
     @property
     def _size(self) -> Size | None:

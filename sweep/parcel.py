@@ -1,24 +1,28 @@
-"""What travels to a cluster's head with a job: this code, the study file, and data if small."""
+"""What travels to a cluster's head with a job: this code, the study file, and its files if small.
+
+These are the data, and models to start from, whose path is relative.
+"""
 
 import hashlib
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import sweep
 import trainer
-from sweep.spec.places import relative
+from sweep.spec.places import START, beside, models, relative, renamed
 from sweep.spec.study import Study
 from sweep.spec.study_file import assign, dump
-from sweep.zoo import SCHEMES
 from trainer.rules import ConfigError, Problem
 from trainer.sources import SOURCES
 
 STUDY = "study.yaml"
 DATA = "data"
-"""The folder with the data, beside the study file."""
+"""The folder with the files of a study, beside the study file."""
 
 LARGEST = 90 * 2**20
-"""The most bytes of data that travel: Ray's Jobs take packages of 100 MiB, the code in it."""
+"""The most bytes of files that travel: Ray's Jobs take packages of 100 MiB, the code in it."""
 
 
 def travels(study: Study) -> None:
@@ -39,11 +43,10 @@ def travels(study: Study) -> None:
     if study.data.source.partition(":")[0] not in SOURCES:
         rule = "code of one's own does not travel to a cluster; write the arrays to an npz: file"
         problems.append(Problem("data.source", rule, study.data.source))
-    absolute = "is read on the cluster's head, so its path must be absolute there"
-    for source in study.starts():
-        if not source.startswith((*SCHEMES, "/")):
-            rule = f"{absolute}; copy it to the head first, with ray rsync-up, or take it of MLflow"
-            problems.append(Problem("model.start_from.source", rule, source))
+    for name in study.starts():
+        if name.startswith("~"):
+            rule = "must be relative, to travel to the cluster's head, or absolute there"
+            problems.append(Problem(f"{START}.source", rule, name))
     if study.storage is not None and "://" not in study.storage and study.storage[0] != "/":
         rule = "is written on the cluster's head, so it must be absolute there, or a URL"
         problems.append(Problem("storage", rule, study.storage))
@@ -59,47 +62,92 @@ def pack(folder: Path) -> None:
         shutil.copytree(source, folder / source.name, ignore=ignored)
 
 
-def pack_study(folder: Path, study: Study, source: str) -> bool:
-    """Puts a study file into a folder, and its data if their path is relative; whether it is.
+def pack_study(folder: Path, written: Study, here: Study) -> bool:
+    """Puts a study file into a folder, and the files that it names by relative paths.
 
     Args:
         folder: where to.
-        study: with its paths as they are written.
-        source: the `data.source` of the study with a path that is good here.
+        written: the study with its paths as they are written.
+        here: the study with paths that are good here.
+
+    Returns:
+        Whether there are such files.
 
     Raises:
-        ConfigError: the data are not there, or too large to travel.
+        ConfigError: a file is not there, or they are too large to travel.
     """
-    if relative(study.data.source) is None:
-        (folder / STUDY).write_text(study.text, encoding="utf-8")
-        return False
-    kind, _, place = source.partition(":")
-    path, mark, column = place.rpartition("#") if kind in ("csv", "parquet") else (place, "", "")
-    here = Path(path)
-    files = [here] if here.is_file() else _plain_files(here)
-    size = sum(each.stat().st_size for each in files)
-    if not files:
-        rule = f"must be a file or a folder with files, is looked for at {here}"
-        raise ConfigError([Problem("data.source", rule, study.data.source)])
-    if size > LARGEST:
-        rule = (
-            f"has {size / 2**20:.0f} MiB, and {LARGEST // 2**20} MiB travel at most; copy it to "
-            "the head with ray rsync-up, and give its absolute path there"
+    values, packed = dict(written.values), _Parcel(folder)
+    if relative(written.data.source) is not None:
+        kind, _, place = here.data.source.partition(":")
+        path, mark, column = (
+            place.rpartition("#") if kind in ("csv", "parquet") else (place, "", "")
         )
-        raise ConfigError([Problem("data.source", rule, study.data.source)])
-    digest = hashlib.blake2b(digest_size=8)
-    for each in files:
-        digest.update(f"{each.name}\0{each.stat().st_size}\0".encode())
-        digest.update(each.read_bytes())
-    below = Path(DATA, digest.hexdigest())
-    target = folder / below if here.is_file() else folder / below / here.name
-    target.mkdir(parents=True)
-    for each in files:
-        shutil.copyfile(each, target / each.name)
-    moved = f"{kind}:{below / here.name}{mark}{column}"
-    text = dump(assign(dict(study.values), "data.source", moved))
-    (folder / STUDY).write_text(text, encoding="utf-8")
-    return True
+        moved = packed.add(_Named("data.source", written.data.source, Path(path)))
+        values = assign(values, "data.source", f"{kind}:{moved}{mark}{column}")
+    paths = zip(models(written.values), models(here.values), strict=True)
+    moves = {
+        name: packed.add(_Named(f"{START}.source", name, Path(path)))
+        for name, path in dict(paths).items()
+        if beside(name)
+    }
+    values = renamed(values, lambda name: moves.get(name, name))
+    (folder / STUDY).write_text(dump(values), encoding="utf-8")
+    return bool(packed.moved)
+
+
+class _Named(NamedTuple):
+    """A file, or a folder with files, that a field names as it is written; and where it is."""
+
+    field: str
+    written: str
+    path: Path
+
+
+class _Parcel:
+    """A folder that files are put into, as long as it does not become too large."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._size = 0
+        self.moved: dict[Path, str] = {}
+
+    def add(self, named: _Named) -> str:
+        """Copies files to where nothing else goes by that name; their path in the parcel."""
+        if named.path not in self.moved:
+            files = [named.path] if named.path.is_file() else _plain_files(named.path)
+            self._weigh(named, files)
+            self.moved[named.path] = self._copied(named.path, files)
+        return self.moved[named.path]
+
+    def _weigh(self, named: _Named, files: Sequence[Path]) -> None:
+        if not files:
+            rule = f"must be a file or a folder with files, is looked for at {named.path}"
+            raise ConfigError([Problem(named.field, rule, named.written)])
+        size = sum(each.stat().st_size for each in files)
+        self._size += size
+        if self._size > LARGEST:
+            both = f", {_mib(self._size)} with what travels beside it" if self._size > size else ""
+            rule = (
+                f"has {_mib(size)}{both}, and {_mib(LARGEST)} travel at most; copy it to the head "
+                "with ray rsync-up, and give its absolute path there"
+            )
+            raise ConfigError([Problem(named.field, rule, named.written)])
+
+    def _copied(self, path: Path, files: Sequence[Path]) -> str:
+        digest = hashlib.blake2b(digest_size=8)
+        for each in files:
+            digest.update(f"{each.name}\0{each.stat().st_size}\0".encode())
+            digest.update(each.read_bytes())
+        below = Path(DATA, digest.hexdigest())
+        target = self._folder / below if path.is_file() else self._folder / below / path.name
+        target.mkdir(parents=True, exist_ok=True)
+        for each in files:
+            shutil.copyfile(each, target / each.name)
+        return str(below / path.name)
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.0f} MiB"
 
 
 def _plain_files(folder: Path) -> list[Path]:

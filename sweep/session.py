@@ -26,6 +26,7 @@ from sweep.scheduling.ports import Standing
 from sweep.scheduling.progress import progress
 from sweep.scheduling.runner import Runner
 from sweep.scheduling.states import States
+from sweep.scheduling.write_behind import WriteBehind
 from sweep.search.search import Search
 from sweep.search.storage import IDENTITY, STUDY, Storage
 from sweep.spec.fields import Resources
@@ -112,8 +113,8 @@ class Session:
                 # Ray takes a second to end: meanwhile MLflow gets the rest.
                 with closing(runner) if runner is not None else nullcontext():
                     if runner is not None:
-                        states = States(self._states_folder(identity))
-                        failure = self._train(logbook, recording, runner, states, quiet)
+                        with closing(self._states(identity)) as states:
+                            failure = self._train(logbook, recording, runner, states, quiet)
                     self._conclude(logbook, outbox, failure)
             except BaseException:  # a later run sends what is left
                 recording().stop()
@@ -152,11 +153,12 @@ class Session:
             outbox.renew(known, recalled(self._study, self._storage.trials()))
         return known
 
-    def _states_folder(self, identity: str) -> Folder:
+    def _states(self, identity: str) -> WriteBehind:
         """Where its trials' states are kept."""
-        if self._study.storage is None:
-            return LocalFolder(self._folder.states)
-        return folder(self._study.storage, kept_as(self._study.name, identity))
+        place: Folder = LocalFolder(self._folder.states)
+        if self._study.storage is not None:
+            place = folder(self._study.storage, kept_as(self._study.name, identity))
+        return WriteBehind(States(place))
 
     def _note_code(self) -> None:
         """Notes the version of the user's code, and says so if other versions have trained."""
@@ -181,7 +183,7 @@ class Session:
         logbook: Logbook,
         recording: Callable[[], Recording],
         runner: Runner,
-        states: States,
+        states: WriteBehind,
         quiet: bool,
     ) -> str | None:
         """Runs the loop; why it gave up, if it did. Calling `recording` starts the recorder."""

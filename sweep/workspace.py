@@ -111,8 +111,10 @@ class Workspace:
         """Makes the workspace, and makes sure that it and the study's folder can be written.
 
         Raises:
-            ConfigError: they can't.
+            ConfigError: they can't, or MLflow's database would lie elsewhere.
         """
+        if "?" in str(self.path):  # there the path of an SQLite database ends, in its address
+            raise ConfigError([Problem(f"workspace {self.path}", "must be a path without `?`")])
         probe = self.path / f".write-test-{os.getpid()}"
         try:
             self.path.mkdir(parents=True, exist_ok=True)

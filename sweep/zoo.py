@@ -9,16 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sweep import model
-from sweep.spec.places import Elsewhere
+from sweep.spec.places import IN_MLFLOW, Elsewhere
 from trainer import checkpoint
 from trainer.arrays import Array
 from trainer.rules import ConfigError, Problem
 
 MODEL = Path("artifacts", "model.npz")
 """Where a model that this program has logged holds its arrays."""
-
-SCHEMES = ("models:/", "runs:/")
-
 
 _NAME = re.compile(r"\d+\.\w+|image")
 
@@ -48,7 +45,7 @@ def load(source: str, tracking_uri: str) -> Stored:
         ConfigError: it is of no use.
     """
     try:
-        if source.startswith(SCHEMES):
+        if source.startswith(IN_MLFLOW):
             return _downloaded(source, tracking_uri)
         return _stored(Path(source).expanduser())
     except _Absent as error:

@@ -211,6 +211,16 @@ class Training:
         """What the net is for: its loss tells."""
         return REGRESSION if self.loss.name in OF_NUMBERS else CLASSIFICATION
 
+    @property
+    def monitors(self) -> dict[str, str]:
+        """What training watches of the validation rows, by the field that asks for it."""
+        found = {}
+        if self.early_stopping is not None:
+            found["early_stopping.monitor"] = self.early_stopping.monitor.name
+        if self.schedule.name == PLATEAU:
+            found[f"schedule.{PLATEAU}.monitor"] = self.schedule["monitor"].name
+        return found
+
 
 @section
 class Config:
@@ -253,14 +263,12 @@ def conflicts(config: Config) -> list[Problem]:
 
 def _foreign_to_the_task(config: Config) -> Iterator[Problem]:
     """What is of no meaning with numbers to predict, or with classes."""
-    training, stopping = config.training, config.training.early_stopping
+    training = config.training
     task, given = training.task, f"with training.loss {training.loss.name}"
-    watched = [("training.early_stopping.monitor", stopping.monitor)] if stopping else []
-    if training.schedule.name == PLATEAU:
-        watched.append(("training.schedule.plateau.monitor", training.schedule["monitor"]))
-    for path, monitor in watched:
-        if monitor.name not in ("val_loss", f"val_{task.metric}"):
-            yield Problem(path, f"must be val_loss or val_{task.metric} {given}", monitor.name)
+    for path, monitor in training.monitors.items():
+        if monitor not in ("val_loss", f"val_{task.metric}"):
+            rule = f"must be val_loss or val_{task.metric} {given}"
+            yield Problem(f"training.{path}", rule, monitor)
     if task is CLASSIFICATION:
         return
     if training.label_smoothing:

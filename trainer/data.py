@@ -96,6 +96,7 @@ def split(
     preprocess: Technique,
     seed: int,
     size: Size | None = None,
+    scored: bool = True,
 ) -> Splits:
     """Splits a data set: test rows first, then one validation split, or `folds` of them.
 
@@ -108,9 +109,10 @@ def split(
         preprocess: fitted on the training rows only.
         seed: the study's seed.
         size: what images are resized to first.
+        scored: whether every part must have an R², if there are numbers to predict.
 
     Raises:
-        DataError: a part would be empty, or cannot be preprocessed as is asked.
+        DataError: a part would be empty or without R², or cannot be preprocessed as is asked.
     """
     order = generator(seed=seed, purpose=Purpose.SPLIT).permutation(len(dataset.y))
     tested = (dataset.x[:0], dataset.y[:0])
@@ -126,14 +128,19 @@ def split(
     else:
         parts = np.array_split(order, folds)
     trained = [order[len(part) :] if folds is None else np.setdiff1d(order, part) for part in parts]
+    if scored and dataset.targets:
+        field = "data.source" if tested is dataset.test else "data.test"
+        _scored(dataset, field, "test", tested[1])
+        field = "data.validation" if folds is None else "data.folds"
+        for part, train in zip(parts, trained, strict=True):
+            _scored(dataset, field, "validation", dataset.y[part])
+            _scored(dataset, field, "training", dataset.y[train])
     sizing: Fitted = {}
     if size is not None:
         if dataset.image is None:
             raise DataError("data.resize: must be left out, the features are no image")
         sizing = resizing(dataset.image, size)
         dataset = replace(dataset, x=_resized(sizing, dataset.x, dataset.image, size))
-    for part in (*parts, *trained):
-        _varied(dataset, part)
     fitted = aligned([fit(preprocess, dataset.x[train]) for train in trained])
     made = tuple(
         Fold(
@@ -180,11 +187,13 @@ def pictured(dataset: Dataset, preprocess: Technique, size: Size | None = None) 
     return Image(dataset.image.channels, *(size or dataset.image[1:]))
 
 
-def _varied(dataset: Dataset, rows: Array) -> None:
-    """Raises DataError if a number to predict is the same in all of these rows: it has no R²."""
-    if dataset.targets and (dataset.y[rows] == dataset.y[rows[0]]).all(axis=0).any():
-        rule = "targets must differ among the rows of each part"
-        raise DataError(f"{rule}, got one that is the same in {len(rows)} rows")
+def _scored(dataset: Dataset, field: str, part: str, y: Array) -> None:
+    """Raises DataError if a number to predict is the same in all of a part's rows y (n, K)."""
+    same = (y == y[:1]).all(axis=0)
+    if len(y) and same.any():
+        which = int(same.argmax())
+        rule = f"{part} rows ({len(y)}) must differ in {dataset.targets[which]}"
+        raise DataError(f"{field}: {rule}, or there is no R², got only {y[0, which]}")
 
 
 def _share(rows: int, share: float, path: str) -> int:

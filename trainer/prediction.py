@@ -105,16 +105,22 @@ class Evaluation:
             total, part = total + losses, part + parts
         return total / self.y.shape[1], self._task.share(part, self._whole)
 
-
-def predict_proba(config: Config, weights: Mapping[str, Array], x: Features) -> Array:
-    """Class probabilities (R, n, K) for the rows of x (n, D)."""
-    return predict(config, weights, x)
+    def predict(self) -> None:
+        """The prediction alone, for its time; on a device with its scores, which are fused in."""
+        if self._device is not None:
+            self()
+            return
+        for tape, *_ in self._blocks:
+            tape.run()
 
 
 def predict(config: Config, weights: Mapping[str, Array], x: Features) -> Array:
-    """What a net answers (R, n, K) for the rows of x (n, D): probabilities, or numbers."""
+    """What a net answers (R, n, K) for the rows of x (n, D): class probabilities, or numbers.
+
+    In the type of the last layer, see `targets.restored`.
+    """
     net, task = network_of(config, weights), config.training.task
-    dtype = weights["0.weight"].dtype
+    weights, dtype = _typed(config, weights)
     memory, kept, size = Memory(), Memory(), at_once(net)
     parts: list[Array] = []
     with np.errstate(all="ignore"):
@@ -132,10 +138,10 @@ def evaluate(config: Config, weights: Mapping[str, Array], x: Array, y: Array) -
 
     The loss is the cross-entropy, or the squared error in the unit of y.
     """
-    x, task = np.asarray(x, dtype=weights["0.weight"].dtype), config.training.task
-    net = network_of(config, weights)
+    net, task = network_of(config, weights), config.training.task
+    weights, dtype = _typed(config, weights)
     with np.errstate(all="ignore"):
-        loss, share = Evaluation(net, weights, x[None], y[None], task=task)()
+        loss, share = Evaluation(net, weights, np.asarray(x, dtype)[None], y[None], task=task)()
     return {"loss": loss, task.metric: share}
 
 
@@ -150,6 +156,13 @@ def network_of(config: Config, weights: Mapping[str, Array]) -> Network:
         binary=binary,
         image=image,
     )
+
+
+def _typed(config: Config, weights: Mapping[str, Array]) -> tuple[Mapping[str, Array], np.dtype]:
+    """The weights in the type of the last layer, and that type."""
+    dtype = weights[f"{config.model.depth}.weight"].dtype
+    typed = {name: np.asarray(each, dtype) for name, each in weights.items() if name != "image"}
+    return typed, dtype
 
 
 def at_once(net: Network) -> int:

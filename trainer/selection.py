@@ -70,7 +70,7 @@ class Selection:
         shape = (*index.shape, self.table.shape[1])
         if out is None:
             out = np.empty(shape, np.float32)
-        rows = self.table.rows()
+        rows = self.table.rows
         if self._shift is None and out.dtype == rows.dtype:
             rows.take(index, axis=0, out=out, mode="clip")
             return out

@@ -58,9 +58,9 @@ def sensitivities(
 
     Args:
         config: the net.
-        weights: (R, …) by name, as `state.weights` gives them; not written to.
+        weights: (R, …) by name, as `state.learnt` gives them; not written to.
         x: rows (n, D).
-        y: their classes (n,), or numbers (n, K): the loss is then in their unit, squared.
+        y: their classes (n,), or numbers (n, K) on the scale that the net learns, see `targets`.
         generator: chooses the weights, the same for all replicates.
 
     Returns:

@@ -37,17 +37,24 @@ def weights(config: Config, state: State) -> dict[str, Array]:
     """What prediction needs, by name and with the replicate axis first: `0.weight`, `0.bias`, ….
 
     Under early stopping the best weights of each replicate. In a regression the outputs are in the
-    targets' unit. With convolutions also `image` (R, 3), the shape of the features.
+    targets' unit, and the last layer is in float64. With convolutions also `image` (R, 3), the
+    shape of the features.
     """
+    found = learnt(config, state)
+    if config.training.task is REGRESSION:
+        last = [f"{config.model.depth}.{part}" for part in ("weight", "bias")]
+        found |= zip(last, restored(found[last[0]], found[last[1]], state), strict=True)
+    return found
+
+
+def learnt(config: Config, state: State) -> dict[str, Array]:
+    """The same as it was learnt: in a regression the outputs are on the scale of `targets`."""
     inputs, classes, *shape = (int(size) for size in state["sizes"])
     binary, image = config.training.binary, Image(*shape) if shape else None
     net = above(config.model, inputs=inputs, classes=classes, binary=binary, image=image)
     prefix = "best." if config.training.early_stopping else ""
     parameters = Layout(net.learned).views(state[f"{prefix}parameters"])
     found = parameters | Layout(net.statistics).views(state[f"{prefix}running"])
-    if config.training.task is REGRESSION:
-        last = [f"{config.model.depth}.{part}" for part in ("weight", "bias")]
-        found |= zip(last, restored(found[last[0]], found[last[1]], state), strict=True)
     count = len(state["parameters"])
     found |= {name: np.repeat(array, count, axis=0) for name, array in frozen(state).items()}
     if image is not None:

@@ -4,7 +4,6 @@ A table is named by a digest of its rows and lies in the user's cache folder. A 
 when it is whole and on disk, so that nothing half-written is ever read.
 """
 
-import functools
 import hashlib
 import os
 import tempfile
@@ -12,7 +11,9 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,9 +25,12 @@ KEPT_SECONDS = 30 * 86_400.0
 PIECE = 32 << 20
 """Bytes, about, that are read, sent or written at a time."""
 
+WAY_OUT = "else $XDG_CACHE_HOME must name another"
+"""What to do about a folder that is of no use."""
+
 
 class TableError(ValueError):
-    """A table can't be written, or is not what its name says."""
+    """A table can't be written or read, or is not what its name says."""
 
 
 @dataclass(frozen=True)
@@ -44,23 +48,41 @@ class Table:
     @property
     def path(self) -> Path:
         """Where it lies, if this machine has it."""
-        return folder() / f"{self.digest}.npy"
+        return _place() / f"{self.digest}.npy"
 
     def here(self) -> bool:
-        """Whether this machine has it; if so, it counts as used now."""
+        """Whether this machine has it; if so, it counts as used now.
+
+        Raises:
+            TableError: the folder of tables can't be used.
+        """
+        place = folder()
         try:
             os.utime(self.path)
         except FileNotFoundError:
             return False
+        except OSError as error:
+            raise _unusable(place, error) from error
         return True
 
+    @cached_property
     def rows(self) -> Array:
-        """The rows (N, D), mapped: read when they are touched; not to be written to.
+        """The rows (N, D), mapped once: read when they are touched; not to be written to.
 
         Raises:
             TableError: this machine has no such table.
         """
-        return _mapped(self.path, self.shape)
+        try:
+            found = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise TableError(f"{self.path}: must be a table ({error})") from error
+        if found.shape != self.shape or found.dtype != np.dtype("<f4"):
+            got = f"{found.dtype.str} {found.shape}"
+            raise TableError(f"{self.path}: must hold <f4 {self.shape}, got {got}")
+        return np.asarray(found)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Table, (self.digest, self.shape)  # whoever gets it maps the rows by itself
 
     @property
     def pieces(self) -> int:
@@ -70,7 +92,7 @@ class Table:
     def piece(self, number: int) -> Array:
         """A copy of the rows of one piece."""
         start = number * self._rows_a_piece
-        return self.rows()[start : start + self._rows_a_piece].copy()
+        return self.rows[start : start + self._rows_a_piece].copy()
 
     @property
     def _rows_a_piece(self) -> int:
@@ -81,12 +103,15 @@ def stored(blocks: Iterable[Array], shape: tuple[int, int]) -> Table:
     """Writes a table of this shape, unless this machine has it, from its rows block by block.
 
     Raises:
-        TableError: there is no room for it.
+        TableError: there is no room for it, or the folder of tables can't be used.
     """
     place = folder()
-    _tidy(place)
     hashed = hashlib.blake2b(repr(shape).encode(), digest_size=16)
-    descriptor, part = tempfile.mkstemp(suffix=".part", dir=place)
+    try:
+        _tidy(place)
+        descriptor, part = tempfile.mkstemp(suffix=".part", dir=place)
+    except OSError as error:
+        raise _unusable(place, error) from error
     try:
         with os.fdopen(descriptor, "wb") as file:
             header = {"descr": "<f4", "fortran_order": False, "shape": shape}
@@ -104,7 +129,8 @@ def stored(blocks: Iterable[Array], shape: tuple[int, int]) -> Table:
             Path(part).replace(table.path)
     except OSError as error:
         gib = shape[0] * shape[1] * 4 / 2**30
-        raise TableError(f"{place}: must have room for {gib:.3g} GiB of rows ({error})") from error
+        rule = f"must have room for {gib:.3g} GiB of rows"
+        raise TableError(f"{place}: {rule}, {WAY_OUT} ({error})") from error
     finally:
         Path(part).unlink(missing_ok=True)
     return table
@@ -118,7 +144,7 @@ def received(table: Table, pieces: Iterable[Array]) -> None:
         pieces: its pieces in order; not looked at if this machine has the table by now.
 
     Raises:
-        TableError: there is no room for it, or it came damaged.
+        TableError: there is no room for it, the folder of tables can't be used, or it came damaged.
     """
     with _locked(folder() / f"{table.digest}.lock"):
         if table.here():
@@ -130,30 +156,34 @@ def received(table: Table, pieces: Iterable[Array]) -> None:
 
 
 def folder() -> Path:
-    """Where this machine's tables lie: a folder of the user's alone.
+    """Where this machine's tables lie: a folder of the user's alone, made if it is not there.
 
     Raises:
-        TableError: somebody else could write there.
+        TableError: it can't be made, or somebody else could write there.
     """
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    place = Path(base) / "sweep" / "tables"
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    about = place.stat()
+    place = _place()
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = place.stat()
+    except OSError as error:
+        raise _unusable(place, error) from error
     if about.st_uid != os.getuid() or about.st_mode & 0o077:
         mode = f"{about.st_mode & 0o777:o} of user {about.st_uid}"
         raise TableError(f"{place}: must be this user's alone, of mode 700, got {mode}")
     return place
 
 
-@functools.lru_cache(maxsize=16)
-def _mapped(path: Path, shape: tuple[int, int]) -> Array:
+def _place() -> Path:
     try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise TableError(f"{path}: must be a table ({error})") from error
-    if found.shape != shape or found.dtype != np.dtype("<f4"):
-        raise TableError(f"{path}: must hold <f4 {shape}, got {found.dtype.str} {found.shape}")
-    return np.asarray(found)
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:  # a user without a home, as containers have them
+        raise _unusable(Path("~/.cache"), error) from error
+    return Path(base) / "sweep" / "tables"
+
+
+def _unusable(place: Path, error: Exception) -> TableError:
+    rule = "must be a folder that can be written to"
+    return TableError(f"{place}: {rule}, {WAY_OUT} ({error})")
 
 
 @contextmanager
@@ -161,7 +191,11 @@ def _locked(path: Path) -> Iterator[None]:
     """Waits until no other process has this lock; the system frees it when its holder dies."""
     import fcntl  # which Windows lacks, where all but large data works
 
-    with path.open("w") as file:
+    try:
+        file = path.open("w")
+    except OSError as error:
+        raise _unusable(path.parent, error) from error
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -22,7 +22,7 @@ from trainer.prediction import Evaluation, inputs, stacked
 from trainer.protocol import Progress
 from trainer.reestimation import Reestimation
 from trainer.rules import ConfigError
-from trainer.schedules import factors, follow
+from trainer.schedules import MONITORED, factors, follow
 from trainer.selection import Features, Selection
 from trainer.state import SECONDS, State, begun, frozen
 from trainer.targets import standardised
@@ -328,7 +328,7 @@ class _Run:
                 state[f"metrics.{name}"][members] = value
             return False
         monitor = stopping.monitor.name
-        sign = 1 if monitor == "val_loss" else -1
+        sign = MONITORED[monitor]
         for place, each in enumerate(members):
             best = state[f"metrics.{monitor}"][each]
             if np.isnan(best) or sign * named[monitor][place] < sign * best:

@@ -6,7 +6,7 @@ change is made only if the study file still passes `check` with it.
 
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +23,6 @@ EDGE = 0.1
 
 TRIED = 3
 """Complete trials that an option must have had before it is left out."""
-
-REPLICATES = "replicates"
 
 CURES: Mapping[str, tuple[str, Any]] = {
     "regularise": ("model.dropout", [0.0, 0.2, 0.5]),
@@ -64,9 +62,19 @@ def advise(results: Results) -> str:
     numbers = ", ".join(f"#{each.number}" for each in best[:10])
     more = f" and {len(best) - 10} more" if len(best) > 10 else ""
     reasons = [f"From the best {len(best)} of {len(ranked)} complete trials: {numbers}{more}."]
-    for change in [*_changes(results, ranked, best), _more(results)]:
-        if change.path == REPLICATES and len(reasons) > 1:
-            continue  # something else stands out
+    values, why = _changed(values, _changes(results, ranked, best))
+    if not why:
+        values, why = _changed(values, [_more(results)])
+    reasons += why or ["Nothing stands out: the same study again."]
+    if results.study.claims:
+        reasons.append("The claims are left out: they belong to the space that was searched.")
+    return "\n".join(map(_comment, reasons)) + "\n" + dump(_sized(values))
+
+
+def _changed(values: dict[str, Any], changes: Iterable[Change]) -> tuple[dict[str, Any], list[str]]:
+    """The study with those of the changes that it allows, and why each was made."""
+    reasons = []
+    for change in changes:
         try:
             changed = assign(values, change.path, change.value)
             check(changed)
@@ -74,11 +82,7 @@ def advise(results: Results) -> str:
             continue
         values = changed
         reasons.append(f"{change.path}: {change.why}")
-    if len(reasons) == 1:
-        reasons.append("Nothing stands out: the same study again.")
-    if results.study.claims:
-        reasons.append("The claims are left out: they belong to the space that was searched.")
-    return "\n".join(map(_comment, reasons)) + "\n" + dump(_sized(values))
+    return values, reasons
 
 
 def _changes(
@@ -99,7 +103,7 @@ def _changes(
 
 def _more(results: Results) -> Change:
     count = 2 * results.study.replicates
-    return Change(REPLICATES, count, "nothing stands out, so the same space, with twice as many")
+    return Change("replicates", count, "nothing stands out, so the same space, with twice as many")
 
 
 def _given(values: Mapping[str, Any], path: str) -> Any:

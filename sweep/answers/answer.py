@@ -9,7 +9,8 @@ import numpy as np
 from sweep.answers.claims import Finding
 from sweep.answers.intervals import ERROR, interval
 from sweep.answers.results import Results, TrialResult
-from sweep.answers.summary import SCORES, spread
+from sweep.answers.summary import spread
+from sweep.figures import SCORES
 from sweep.spec.claims import shown
 
 
@@ -21,7 +22,8 @@ class Cost:
         spent: all of it.
         epochs: in epochs, of training and validation: what is beyond them went into pretraining,
             and into taking data and states up and giving them back.
-        saved: what the epochs would have taken that pruned trials were not trained for.
+        saved: about what the epochs would have taken that pruned trials were not trained for, each
+            as long as their last.
     """
 
     spent: float
@@ -104,13 +106,10 @@ def cost(results: Results) -> Cost:
     spent = epochs = saved = 0.0
     for trial in results.trials:
         spent += trial.worker_seconds
-        if not trial.worker_seconds:  # it has its result from another trial
-            continue
-        seconds = trial.metrics.get("epoch_seconds", [])
-        an_epoch = sum(each for each in seconds if each is not None)  # of all replicates
-        # a replicate that stopped early has trained for fewer
-        epochs += min(trial.worker_seconds, an_epoch * trial.epoch)
+        epochs += sum(trial.timings.get(name, 0.0) for name in ("training", "validation"))
         if trial.state == "pruned":
+            seconds = trial.metrics.get("epoch_seconds", [])
+            an_epoch = sum(each for each in seconds if each is not None)  # of all replicates
             saved += an_epoch * max(0, _budget(results, trial.params) - trial.epoch)
     return Cost(spent, epochs, saved)
 

@@ -50,8 +50,8 @@ class Code:
     text: str
 
 
-FIGURES = re.compile(r"[-+\d.e]+( … [-+\d.e]+)?")
-"""A number or an interval: never broken into lines."""
+FIGURES = re.compile(r"[-+#\d.e]+( […±/] [-+\d.e]+)?")
+"""A number, two, or an interval: never broken into lines."""
 
 Block = Heading | Words | Table | Picture | Code
 
@@ -69,11 +69,9 @@ def _html(block: Block) -> str:
             kind = ' class="answer"' if block.answer else ""
             return f"<p{kind}>{html.escape(block.text)}</p>"
         case Table():
-            head = "".join(f"<th>{html.escape(each)}</th>" for each in block.head)
+            head = "".join(f"<th>{_breakable(each)}</th>" for each in block.head)
             rows = (
-                "".join(
-                    f'<td class="{_kind(block, each)}">{html.escape(each)}</td>' for each in row
-                )
+                "".join(f'<td class="{_kind(block, each)}">{_breakable(each)}</td>' for each in row)
                 for row in block.body
             )
             lines = "".join(f"<tr>{row}</tr>" for row in rows)
@@ -86,9 +84,13 @@ def _html(block: Block) -> str:
 
 
 def _kind(table: Table, cell: str) -> str:
-    if not table.words:
-        return "number"
-    return "figure" if FIGURES.fullmatch(cell) else "words"
+    kinds = ("figure", "words") if table.words else ("number", "value")
+    return kinds[0] if FIGURES.fullmatch(cell) else kinds[1]
+
+
+def _breakable(text: str) -> str:
+    """A name may be broken behind its underscores, so that a table of many columns fits."""
+    return html.escape(text).replace("_", "_<wbr>")
 
 
 def to_markdown(blocks: Iterable[Block], pictures: Collection[str]) -> str:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from operator import itemgetter, le
 from typing import Any
 
@@ -27,7 +27,7 @@ class TrialResult:
     `parent` is the trial from whose state it started, if there is one (population-based training),
     `value` and `values` are those of the leading objective, `scores` the means of all of them;
     `violated` names the constraints that it breaks; `worker_seconds` is what it took of workers,
-    pretraining and all.
+    pretraining and all; `timings` are its seconds by what they went into.
     """
 
     number: int
@@ -46,6 +46,7 @@ class TrialResult:
     violated: list[str]
     parent: int | None = None
     worker_seconds: float = 0.0
+    timings: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -189,6 +190,7 @@ def _trial(frozen: FrozenTrial, run: str | None, *, driven: bool) -> TrialResult
         scores=[finite(each) for each in frozen.values or ()],
         violated=[name for name, excess in frozen.constraints.items() if excess > 0],
         worker_seconds=record.get("worker_seconds", 0.0),
+        timings=record.get("timings", {}),
     )
 
 

@@ -10,8 +10,10 @@ from trainer.arrays import Array
 from trainer.config import Config
 from trainer.data import Data
 from trainer.sensitivity import sensitivities
-from trainer.state import State, weights
+from trainer.state import State, learnt
 from trainer.streams import Purpose, generator
+from trainer.targets import standardised
+from trainer.tasks import REGRESSION
 
 ROWS = 512
 """Validation rows that are looked at, at most."""
@@ -40,14 +42,19 @@ class LayerSensitivity:
 
 
 def measured(config: Config, state: State, data: Data, seed: int) -> list[LayerSensitivity]:
-    """Nudges the same weights in every replicate, on its own validation rows."""
-    found, each = weights(config, state), []
+    """Nudges the same weights in every replicate, on its own validation rows.
+
+    The loss is that of the training: in a regression on the scale that the net learns.
+    """
+    found, each = learnt(config, state), []
     for place in range(len(state["parameters"])):
         fold = data.fold(place)
         mine = {name: array[place : place + 1] for name, array in found.items()}
         stream = generator(seed=seed, purpose=Purpose.SENSITIVITY)
-        rows = np.asarray(fold.x_val[:ROWS]), fold.y_val[:ROWS]
-        each.append(sensitivities(config, mine, *rows, generator=stream))
+        x, y = np.asarray(fold.x_val[:ROWS]), fold.y_val[:ROWS]
+        if data.task is REGRESSION:
+            y = standardised(y, state, place)
+        each.append(sensitivities(config, mine, x, y, generator=stream))
     return [
         LayerSensitivity(
             layer[0].layer,

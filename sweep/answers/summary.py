@@ -10,14 +10,17 @@ from rich.table import Table
 from sweep.answers import claims_table
 from sweep.answers.claims import Finding, findings
 from sweep.answers.results import Results, TrialResult
-from sweep.figures import figure, with_error
+from sweep.figures import SCORES, figure, with_error
 from sweep.recording.outbox import Backlog
-
-SCORES = {"accuracy": "accuracy", "r2": "R²"}
-"""What is told of a winner, in words."""
 
 SHOWN = 5
 """How many of the best trials are shown."""
+
+WIDE, NARROW = 21, 10
+"""The columns of objectives with their frame, and as wide as they are where room is short."""
+
+ROOM = 40
+"""What the configuration of a trial needs beside them."""
 
 
 def spread(values: list[float | None]) -> str:
@@ -47,7 +50,7 @@ def summary(results: Results, seconds: float | None, folder: str | None) -> None
     several = len(study.objectives) > 1
     best = results.front() if several else results.ranked()[:SHOWN]
     if best:
-        console.print(_table(results, best))
+        console.print(_table(results, best, console.width))
         if best[0].diagnosis:
             text = f"diagnosis of #{best[0].number}: {'; '.join(best[0].diagnosis)}"
             console.print(text, markup=False)
@@ -62,18 +65,24 @@ def summary(results: Results, seconds: float | None, folder: str | None) -> None
             f"{spread(test['values'])} over {len(test['values'])} replicates"
         )
     where = f" --workspace {shlex.quote(folder)}" if folder else ""
+    if results.state == "interrupted":
+        console.print(
+            f"go on: python -m sweep resume {study.name}{where}", markup=False, soft_wrap=True
+        )
     console.print(f"more:  python -m sweep show {study.name}{where}", markup=False, soft_wrap=True)
     console.print(f"       python -m sweep ui {study.name}{where}", markup=False, soft_wrap=True)
 
 
-def _table(results: Results, trials: list[TrialResult]) -> Table:
+def _table(results: Results, trials: list[TrialResult], width: int) -> Table:
     metrics = [each.name for each in results.study.objectives]
     title = "Pareto front" if len(metrics) > 1 else f"best trials by {metrics[0]}"
     table = Table(title=title, title_justify="left")
     table.add_column("trial", justify="right")
+    most = NARROW if width - WIDE * len(metrics) < ROOM else None
     for metric in metrics:
-        table.add_column(metric if len(metrics) > 1 else "mean ± sd", justify="right")
-    table.add_column("configuration")
+        head = metric.replace("_", "_\n") if len(metrics) > 1 else "mean ± sd"
+        table.add_column(head, justify="right", max_width=most, overflow="fold")
+    table.add_column("configuration", overflow="fold")
     for each in trials:
         scores = [spread(each.values), *(spread(each.metrics[name]) for name in metrics[1:])]
         table.add_row(f"#{each.number}", *scores, escape(_settings(each.params)))

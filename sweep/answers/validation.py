@@ -18,7 +18,7 @@ from sweep.recording.records import Confusion, Predictions, Validation
 from trainer import checkpoint
 from trainer.arrays import Array
 from trainer.data import Data
-from trainer.tasks import REGRESSION
+from trainer.tasks import REGRESSION, explained
 
 MOST_CLASSES = 30
 """Of more there is no picture: its numbers could not be read."""
@@ -57,50 +57,51 @@ def predicted(
     return datasets.trainers.predict(config, model.weights_of(arrays), rows)
 
 
-def explained(answers: Sequence[Array], data: Data) -> Array:
-    """R² = 1 - Σ(y - z)²/Σ(y - ȳ)² of each replicate and target, (R, K).
-
-    Args:
-        answers: numbers (n, K) of each replicate on the validation rows of its fold.
-        data: these rows.
-    """
-    found = []
-    for place, each in enumerate(answers):
-        y = data.fold(place).y_val
-        found.append(1 - np.square(y - each).sum(axis=0) / REGRESSION.whole(y[None])[0])
-    return np.stack(found)
-
-
 def validation(
     trial: int,
     config: Mapping[str, Any],
     arrays: Mapping[str, Array],
     datasets: Datasets,
     at_ms: int,
-) -> Validation:
-    """What a trained model says of the validation rows, as it goes on record."""
+) -> Validation | None:
+    """What a trained model says of the validation rows, as it goes on record.
+
+    None if a number is infinite or NaN, as where targets are beyond the net's precision.
+    """
     answers, data = predicted(config, arrays, datasets), datasets.data(config)
     if data.task is not REGRESSION:
         counts = confusion(answers, data).tolist()
         return Confusion(trial, counts, datasets.classes, len(answers), at_ms)
     y = np.concatenate([data.fold(place).y_val for place in range(len(answers))])
     z = np.concatenate(answers)
+    r2 = np.stack([explained(data.fold(at).y_val, each) for at, each in enumerate(answers)])
+    if not (np.isfinite(z).all() and np.isfinite(r2).all()):
+        return None
     shown = np.linspace(0, len(y) - 1, min(len(y), MOST_POINTS)).astype(int)  # rows are shuffled
+    observed, answered = _legible(np.stack([y, z])[:, shown, :MOST_TARGETS])
     return Predictions(
         trial=trial,
         targets=datasets.targets[:MOST_TARGETS],
         outputs=data.outputs,
-        observed=_columns(y[shown]),
-        predicted=_columns(z[shown]),
-        r2=_columns(explained(answers, data)),
+        observed=observed,
+        predicted=answered,
+        r2=r2.T[:MOST_TARGETS].tolist(),
         rows=len(y),
         at_ms=at_ms,
     )
 
 
-def _columns(values: Array) -> list[list[float]]:
-    """The first columns of (n, K), with as many digits as a picture can show."""
-    return [[float(f"{each:.5g}") for each in column] for column in values.T[:MOST_TARGETS]]
+def _legible(points: Array) -> list[list[list[float]]]:
+    """Points (2, n, K) as (2, K, n), to a ten-thousandth of what each of the K spans."""
+    spans = np.maximum(np.ptp(points, axis=(0, 1)), np.finfo(np.float64).tiny)
+    digits = [4 - int(each) for each in np.floor(np.log10(spans))]
+    return [
+        [
+            [round(float(each), count) for each in column]
+            for column, count in zip(values.T, digits, strict=True)
+        ]
+        for values in points
+    ]
 
 
 def records(files: Mapping[int, Path], datasets: Datasets, at_ms: int) -> Iterator[Validation]:
@@ -110,7 +111,9 @@ def records(files: Mapping[int, Path], datasets: Datasets, at_ms: int) -> Iterat
     for number, file in files.items():
         with suppress(checkpoint.CheckpointError):
             arrays, about = checkpoint.load(file)
-            yield validation(number, about["config"], arrays, datasets, at_ms)
+            said = validation(number, about["config"], arrays, datasets, at_ms)
+            if said is not None:
+                yield said
 
 
 def noted(found: Validation) -> tuple[str, dict[str, Any]]:

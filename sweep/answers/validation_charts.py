@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 from sweep.answers.evidence import Evidence
 from sweep.answers.frame import laid_out, text
 from sweep.answers.validation import MOST_CLASSES
-from sweep.recording.predicted_vs_observed import about, opacity, panels
+from sweep.recording.predicted_vs_observed import EQUAL, about, opacity, panels
 from sweep.recording.records import Confusion, Predictions
 
 SIDE = 350
@@ -36,20 +36,12 @@ def predicted_vs_observed(evidence: Evidence) -> Any:
     drawn = list(panels(found))
     columns = min(3, len(drawn))
     rows = -(-len(drawn) // columns)
-    titles = [each.r2 for each in drawn]
-    gap = {"vertical_spacing": 0.25 / rows, "horizontal_spacing": 0.22 / columns}
+    titles = [f"{text(each.target)}<br>{each.r2}" for each in drawn]
+    gap = {"vertical_spacing": 0.3 / rows, "horizontal_spacing": 0.22 / columns}
     figure = make_subplots(rows, columns, subplot_titles=titles, **gap)
     figure.update_annotations(font_size=12)
     for index, each in enumerate(drawn):
         place = {"row": index // columns + 1, "col": index % columns + 1}
-        figure.add_scatter(
-            x=each.limits,
-            y=each.limits,
-            mode="lines",
-            line={"color": "#666666", "width": 1, "dash": "dash"},
-            hoverinfo="skip",
-            **place,
-        )
         figure.add_scatter(
             x=each.observed,
             y=each.predicted,
@@ -58,11 +50,18 @@ def predicted_vs_observed(evidence: Evidence) -> Any:
             hovertemplate="observed %{x}, predicted %{y}<extra></extra>",
             **place,
         )
-        name = text(each.target)
-        figure.update_xaxes(title_text=f"observed {name}", range=each.limits, nticks=6, **place)
-        figure.update_yaxes(title_text=f"predicted {name}", range=each.limits, nticks=6, **place)
+        figure.add_scatter(
+            x=each.limits,
+            y=each.limits,
+            mode="lines",
+            line={"color": EQUAL, "width": 1, "dash": "dash"},
+            hoverinfo="skip",
+            **place,
+        )
+        figure.update_xaxes(title_text="observed", range=each.limits, nticks=6, **place)
+        figure.update_yaxes(title_text="predicted", range=each.limits, nticks=6, **place)
     laid_out(figure, None, None)
     side = SIDE if len(drawn) > 1 else 1.5 * SIDE
     note = {"text": about(found, f"winner #{found.trial}"), "font_size": 13}
-    size = {"width": side * columns, "height": side * rows + 80}
-    return figure.update_layout(**size, showlegend=False, margin_t=90, title=note)
+    size = {"width": side * columns, "height": side * rows + 110}
+    return figure.update_layout(**size, showlegend=False, margin_t=110, title=note)

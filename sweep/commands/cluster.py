@@ -46,7 +46,8 @@ def submit(
 ) -> None:
     """Run STUDY on a cluster: its driver becomes a job on the head, and this command returns.
 
-    Data with a relative path travel (up to 90 MiB); others must be at their path on the head.
+    Data and models to start from travel if their path is relative (up to 90 MiB in all); others
+    must be at their path on the head.
 
     \b
     Example:
@@ -58,8 +59,8 @@ def submit(
 
     with reached(address) as cluster:
         written = check(override(load(study), list(assignments)))
-        source = check(opened(study, assignments)).data.source
-        job = cluster.submit(written, source, folder)
+        here = check(opened(study, assignments))
+        job = cluster.submit(written, here, folder)
     started(job, written.name, address, as_json=as_json)
 
 

@@ -47,9 +47,9 @@ def save(trial: int, weights: Path, data: Dataset, target: Path) -> None:
     kind, names = ("classes", data.classes) if data.classes else ("targets", data.targets)
     example = np.array(data.example, dtype=np.float32)
     inputs, outputs = (-1, example.shape[1]), (-1, len(names))
+    answers = np.dtype(np.float32 if data.classes else np.float64)
     signature = ModelSignature(
-        Schema([TensorSpec(np.dtype(np.float32), inputs)]),
-        Schema([TensorSpec(np.dtype(np.float32), outputs)]),
+        Schema([TensorSpec(np.dtype(np.float32), inputs)]), Schema([TensorSpec(answers, outputs)])
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.npz")

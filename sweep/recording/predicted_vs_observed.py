@@ -13,7 +13,9 @@ from matplotlib.ticker import MaxNLocator
 from sweep.recording.projection import cut
 from sweep.recording.records import Predictions
 
-LONGEST_TARGET, LONGEST_NOTE = 30, 110
+LONGEST_TARGET, LONGEST_NOTE = 40, 110
+EQUAL = "#444444"
+"""The colour of the line on which both are equal."""
 MARGIN = 0.04
 """Of what the points span, beside them."""
 
@@ -44,7 +46,6 @@ def scattered(record: Predictions, whose: str) -> Figure:
     figure = Figure((side * columns, side * rows + 0.5), layout="constrained")
     places = figure.subplots(rows, columns, squeeze=False).ravel()
     for place, each in zip(places, found, strict=False):
-        place.plot(each.limits, each.limits, color="#666666", linewidth=1, linestyle="--")
         place.scatter(
             each.observed,
             each.predicted,
@@ -53,11 +54,11 @@ def scattered(record: Predictions, whose: str) -> Figure:
             alpha=opacity(len(each.observed)),
             linewidth=0,
         )
+        place.plot(each.limits, each.limits, color=EQUAL, linewidth=1, linestyle="--", zorder=3)
         place.set(xlim=each.limits, ylim=each.limits, aspect="equal")
+        place.set(xlabel="observed", ylabel="predicted")
         name = cut(each.target, LONGEST_TARGET)
-        place.set_xlabel(f"observed {name}", parse_math=False)
-        place.set_ylabel(f"predicted {name}", parse_math=False)
-        place.set_title(each.r2, fontsize=9)
+        place.set_title(f"{name}\n{each.r2}", fontsize=9, parse_math=False)
         place.grid(alpha=0.25, linewidth=0.6)
         for ruler in (place.xaxis, place.yaxis):
             ruler.set_major_locator(MaxNLocator(5))

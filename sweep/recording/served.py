@@ -15,6 +15,7 @@ from trainer.config import Config
 from trainer.prediction import predict
 from trainer.preprocessing import transform
 from trainer.rules import build
+from trainer.tasks import REGRESSION
 
 PREPROCESSING = "preprocessing."
 
@@ -39,10 +40,10 @@ class Served(PythonModel):  # type: ignore[misc]
     def predict(
         self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None
     ) -> np.ndarray:
-        """Probabilities, or numbers in their unit, (n, K) float32 for raw rows (n, D)."""
+        """Probabilities (n, K) float32, or numbers in their unit in float64, for rows (n, D)."""
         x = transform(self._fitted, np.asarray(model_input, dtype=np.float32))
         answers: np.ndarray = predict(self._config, self._weights, x)[0]
-        return answers.astype(np.float32)
+        return answers if self._config.training.task is REGRESSION else answers.astype(np.float32)
 
 
 set_model(Served())

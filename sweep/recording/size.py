@@ -77,7 +77,8 @@ def size(study: Study, datasets: Datasets) -> Size | None:
     chance = random.Random(study.search.seed)  # noqa: S311
     drawn = [space.resolve(study.template, lambda each: _drawn(each, chance)) for _ in range(DRAWN)]
     trials = study.target
-    replicates = fmean(len(study.replicates_of(number)) for number in range(trials))
+    looks = study.search.looks
+    replicates = study.replicates * 2 ** (looks - 1) / looks  # the mean over all trials
     of_one = fmean(_of_one_replicate(config, datasets) for config in drawn)
     fitted = datasets.splits(study.first_config()).preprocessing
     preprocessing = sum(array.nbytes for each in fitted for array in each.values())

@@ -77,7 +77,7 @@ class LocalFolder:
 
 
 class RemoteFolder:
-    """A folder at a URL that fsspec knows, such as `s3://bucket/states`.
+    """A folder at a URL that fsspec knows, such as `s3://bucket/states`; threads may share it.
 
     Raises:
         ImportError: fsspec, or what it needs for this scheme, is not installed.
@@ -88,15 +88,25 @@ class RemoteFolder:
     def __init__(self, url: str) -> None:
         import fsspec
 
-        self._files: Any
-        self._files, path = fsspec.core.url_to_fs(url)
-        self._path = path.rstrip("/")
+        self._url = url
+        self._path = fsspec.core.url_to_fs(url)[1].rstrip("/")
         self._made = False
+
+    @property
+    def _files(self) -> Any:
+        """The client of this thread: fsspec keeps one for each where a client can't be shared.
+
+        Its listings are forgotten, since other threads or an earlier driver may have written there.
+        """
+        import fsspec
+
+        files, _ = fsspec.core.url_to_fs(self._url)
+        files.invalidate_cache()
+        return files
 
     def names(self) -> list[str]:
         """The files in it."""
         with _told():
-            self._files.invalidate_cache()  # an earlier driver may have written there
             try:
                 found = self._files.ls(self._path, detail=False)
             except FileNotFoundError:
@@ -110,10 +120,11 @@ class RemoteFolder:
             draft = Path(folder) / name
             yield draft
             with _told():
+                files = self._files
                 if not self._made:
-                    self._files.makedirs(self._path, exist_ok=True)
+                    files.makedirs(self._path, exist_ok=True)
                     self._made = True
-                self._files.put_file(str(draft), self._at(name))
+                files.put_file(str(draft), self._at(name))
 
     @contextmanager
     def fetched(self, name: str) -> Iterator[Path]:

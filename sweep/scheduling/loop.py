@@ -21,6 +21,7 @@ from sweep.search.trial import Event, State, Trial
 from sweep.spec.objectives import excesses
 from sweep.spec.study import Study
 from trainer.diagnosis import diagnose, hopeless
+from trainer.state import State as TrainerState
 
 RETRIES = 3
 """How often a trial may lose a link before it fails."""
@@ -38,6 +39,8 @@ class Loop:
     user wants stopped, each once. `parameters` counts those of a configuration, so that a net which
     is too large for the study's constraints is never trained. `devices` chooses between cards and
     processors, where the study leaves that open. `trouble` says why the loop gave up.
+
+    A trial from whose state others may start is put on record as ended when that state is kept.
 
     With `search.reproducible` trial n starts when trials 0 … n - lag have ended, and its pruning
     sees just these, so that neither depends on what was quicker.
@@ -61,8 +64,11 @@ class Loop:
     trouble: str | None = None
     _started: float = 0.0
     _failures: int = 0
+    # the trials that have started and whose end is not on record; of those that have a link under
+    # way, since when; of those that wait for their last state to be kept, what fetches it
     _active: dict[int, Trial] = field(default_factory=dict)
     _submitted: dict[int, float] = field(default_factory=dict)
+    _saving: dict[int, Callable[[], TrainerState]] = field(default_factory=dict)
     _ready: deque[Trial] = field(default_factory=deque)
     _exhausted: bool = False
 
@@ -80,9 +86,11 @@ class Loop:
             self.watch(self._standing())
             for outcome in self.runner.wait(POLL_SECONDS):
                 self._settle(outcome)
+            self._look_at_states()
             for number in self.stops():
-                if number in self._active:
+                if number in self._active and number not in self._saving:
                     self._end(self._active[number], Event.STOP, "stopped by the user")
+            self._leave_lost_cards()
             self._end_overdue()
         self.watch(self._standing())
         if self.states is not None and not self.search.wanted:
@@ -111,7 +119,7 @@ class Loop:
         The one behind is what a worker takes up while the driver looks at its last result.
         """
         while self._goes_on() and (
-            len(self._active) < min(self.runner.slots() + 1, self.search.wanted)
+            len(self._active) < min(self.runner.slots() + 1 + len(self._saving), self.search.wanted)
         ):
             if not self._ready and not self._ask():
                 return
@@ -175,6 +183,8 @@ class Loop:
         if self.states is None or self.runner.holds(trial.number):
             return True
         saved = self.states.load(trial.number)
+        if saved is not None and int(saved["epoch"]) == trial.until:
+            saved = None  # its driver died before the end was on record; its values are lost
         if saved is None and trial.parent is not None:
             saved = self.states.load(trial.parent)
         if saved is not None:
@@ -187,8 +197,26 @@ class Loop:
         trial.unsaved += seconds
         if self.states is not None and trial.unsaved >= self.study.checkpoint.seconds:
             with suppress(StateLost):
-                if self.states.save(trial.number, self.runner.state(trial.number)):
-                    trial.unsaved = 0.0
+                self.states.save(trial.number, self.runner.state(trial.number))
+                trial.unsaved = 0.0
+
+    def _look_at_states(self) -> None:
+        """Ends the trials whose last state is kept; what could not be saved is tried again."""
+        if self.states is None:
+            return
+        # the runner waits for nothing while it has no link
+        seconds = POLL_SECONDS if self._saving and not self._submitted else 0.0
+        for number, kept in self.states.settled(seconds).items():
+            if number not in self._active:
+                continue
+            trial = self._active[number]
+            if kept and number in self._saving:
+                self._conclude(trial, self._saving[number])
+            elif number in self._saving:
+                self.trouble = "the states from which trials start can't be saved (storage)"
+                self._leave(trial)
+            elif not kept:
+                trial.unsaved = math.inf
 
     def _end_overdue(self) -> None:
         limit = self.study.resources.timeout
@@ -229,6 +257,16 @@ class Loop:
         return self.devices.card(
             trial.number, trial.config, replicates, slots=slots, cards=cards, now=self.clock()
         )
+
+    def _leave_lost_cards(self) -> None:
+        """Submits again, to a processor, what waits for a card when none is left."""
+        if self.devices is None or self.runner.cards():
+            return
+        for number in self.devices.on_cards():
+            trial = self._active[number]
+            self.runner.cancel(number)
+            trial.happens(Event.LOSE)  # and none of its losses: it is no fault of the trial's
+            self._submit(trial)
 
     def _settle(self, outcome: Outcome) -> None:
         trial = self._active.get(outcome.number)
@@ -314,16 +352,24 @@ class Loop:
     def _end(
         self, trial: Trial, event: Event, reason: str | None = None, error: str | None = None
     ) -> None:
+        """Ends a trial; puts that on record at once, or when the state that others need is kept."""
         trial.happens(event, reason)
         learnt = trial.state in (State.COMPLETE, State.PRUNED) and trial.epoch > 0
         learnt = learnt and trial.same_as is None
         fetch = cache(lambda: self.runner.state(trial.number)) if learnt else None
+        if self.states is not None and fetch is not None and _may_be_parent(trial):
+            with suppress(StateLost):
+                self.states.save(trial.number, fetch())
+                self._saving[trial.number] = fetch
+                return
+        self._conclude(trial, fetch, error)
+
+    def _conclude(
+        self, trial: Trial, fetch: Callable[[], TrainerState] | None, error: str | None = None
+    ) -> None:
+        """Puts on record that a trial has ended."""
         best = trial.state is State.COMPLETE and self._leads(trial)
         self.records.ended(trial, fetch, error, best=best)
-        if self.states is not None and fetch is not None and trial.until is not None:
-            with suppress(StateLost):  # others may start from it
-                if not self.states.save(trial.number, fetch()):
-                    self.trouble = "the states from which trials start can't be saved (storage)"
         self.search.end(trial)
         self._exhausted = False
         self._forget(trial)
@@ -341,11 +387,21 @@ class Loop:
     def _forget(self, trial: Trial) -> None:
         self.runner.forget(trial.number)
         self._submitted.pop(trial.number, None)
+        self._saving.pop(trial.number, None)
         if self.devices is not None:
             self.devices.left(trial.number)
         del self._active[trial.number]
 
     def _leave_all(self) -> None:
         for trial in list(self._active.values()):
-            self.records.left(trial)
-            self._forget(trial)
+            self._leave(trial)
+
+    def _leave(self, trial: Trial) -> None:
+        """Leaves a trial to a later run."""
+        self.records.left(trial)
+        self._forget(trial)
+
+
+def _may_be_parent(trial: Trial) -> bool:
+    """Whether others may start from its last state: it is a segment that is not the last."""
+    return trial.until is not None and trial.until < int(trial.config["training"]["epochs"])

@@ -70,13 +70,19 @@ class Records(Protocol):
 
 
 class States(Protocol):
-    """Who keeps states beyond the life of this driver (see `sweep.scheduling.states`)."""
+    """Who keeps states beyond the life of this driver (see `sweep.scheduling.write_behind`)."""
 
-    def save(self, number: int, state: TrainerState) -> bool:
-        """Keeps a trial's state in the place of the one before it; whether it could."""
+    def save(self, number: int, state: TrainerState) -> None:
+        """Begins to keep a trial's state in the place of the one before it."""
+
+    def settled(self, seconds: float) -> Mapping[int, bool]:
+        """Whether the trials' last states could be kept, of those that are done with, each once.
+
+        Waits up to `seconds` for the first.
+        """
 
     def load(self, number: int) -> TrainerState | None:
-        """What was kept of a trial, if anything."""
+        """The last state that was to be kept of a trial, if there is one."""
 
     def forget(self, number: int) -> None:
         """Drops what was kept of a trial."""

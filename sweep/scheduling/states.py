@@ -16,7 +16,10 @@ NAME = re.compile(r"(\d+)-(\d+)\.npz")
 
 
 class States:
-    """The saved states of one study. Used from one thread; a folder belongs to one driver."""
+    """The saved states of one study, in a folder that belongs to one driver.
+
+    Threads may use it at the same time, each for another trial.
+    """
 
     def __init__(self, folder: Folder) -> None:
         """Looks once at what is in the folder, which need not exist.

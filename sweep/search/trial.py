@@ -157,6 +157,7 @@ class Trial:
             "reason": self.reason,
             "epoch": self.epoch,
             "worker_seconds": self.worker_seconds,
+            "timings": self.timings,
             "value": self.value if self.values else None,
             "values": self.values,
             "metrics": self.metrics,

@@ -17,6 +17,13 @@ LARGEST = 1_000_000
 """The most bytes that a study file may have."""
 
 
+def _whole(text: str) -> int:
+    """The number, if it can be written again: Python reads any hexadecimal one, and writes few."""
+    number = int(text, 0 if text[:2] in ("0o", "0x") else 10)
+    str(number)
+    return number
+
+
 class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()  # type: ignore[no-untyped-call]
@@ -80,7 +87,7 @@ for _type, _pattern in {
         )
 _Loader.add_constructor(
     "tag:yaml.org,2002:int",
-    lambda loader, node: int(node.value, 0 if node.value[:2] in ("0o", "0x") else 10),
+    lambda loader, node: _whole(node.value),
 )
 _Loader.add_constructor(
     "tag:yaml.org,2002:float",

@@ -16,6 +16,7 @@ import requests
 from sweep.search.storage import Storage
 from tests.integration.conftest import ROOT, SMOKE, eventually
 from tests.integration.ray_head import Head, head
+from trainer import checkpoint
 
 pytest.importorskip(
     "ray.dashboard.optional_deps",
@@ -71,17 +72,22 @@ def test_a_sweep_on_the_cluster_from_a_laptop(cluster: Head) -> None:
     assert "no study 'near'" in call(cluster, "show", "near", code=2)
 
 
-def test_data_beside_the_study_file_travel_and_stay(cluster: Head, tmp_path: Path) -> None:
+def test_files_beside_the_study_file_travel_and_stay(cluster: Head, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     y = np.arange(200) % 2
     np.savez(tmp_path / "x.npz", x=rng.normal(size=(200, 3)) + y[:, None], y=y)
     text = SMOKE.read_text().replace("source: digits", "source: npz:x.npz")
+    model = {"0.weight": rng.normal(size=(1, 3, 32)), "0.bias": np.zeros((1, 32))}
+    model |= {"1.weight": rng.normal(size=(1, 32, 2)), "1.bias": np.zeros((1, 2))}
+    checkpoint.save(tmp_path / "m.npz", model, {})
+    text = text.replace("hidden: [32]", "hidden: [32]\n  start_from: {source: m.npz, freeze: 1}")
     (tmp_path / "mine.yaml").write_text(text)
     options = ("--set", "name=mine", "--set", "search.trials=2")
     said = call(cluster, "submit", tmp_path / "mine.yaml", *options, "--json")
     assert json.loads(said)["name"] == "mine"
     call(cluster, "logs", "-f", "mine")
     (tmp_path / "x.npz").unlink()
+    (tmp_path / "m.npz").unlink()
     said = call(cluster, "resume", "mine", "--trials=+1", "--allow-code=none.such", "--json")
     assert json.loads(said)["job"].startswith("sweep-mine-")
     call(cluster, "logs", "-f", "mine")

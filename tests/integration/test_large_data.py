@@ -65,6 +65,32 @@ def test_larger_data_lie_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert wide.data(study(None).first_config()).tables
 
 
+@pytest.mark.parametrize("preprocess", ["standardize", "pca"])
+def test_images_count_at_the_size_that_they_are_resized_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preprocess: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    data = {"resize": {"height": 16, "width": 12}, "preprocess": preprocess}
+    # three times as many pixels: what holds the digits as they come does not hold these
+    large, small = study(5 * SHARE, data=data), study(20 * SHARE, data=data)
+    disk, memory = Datasets(large), Datasets(small)
+    assert not Datasets(study(5 * SHARE)).data(large.first_config()).tables
+    assert disk.data(large.first_config()).tables
+    assert not memory.data(small.first_config()).tables
+    config = large.first_config()
+    for one, other in zip(disk.data(config).folds, memory.data(config).folds, strict=True):
+        np.testing.assert_array_equal(np.asarray(one.x_train), other.x_train)
+        np.testing.assert_array_equal(np.asarray(one.x_val), other.x_val)
+    np.testing.assert_array_equal(disk.splits(config).test()[0], memory.splits(config).test()[0])
+    found = []
+    for each in (disk, memory):
+        runner = LocalRunner(each)
+        runner.submit(Link(0, config, 2, seed=0, replicates=2))
+        found += _outcomes(runner, 1)
+        runner.close()
+    np.testing.assert_array_equal(found[0].history["val_loss"], found[1].history["val_loss"])
+
+
 def test_another_machine_gets_the_rows_once_and_trains_the_same_bits(
     cluster: tuple[str, Path],
 ) -> None:

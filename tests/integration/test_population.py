@@ -1,6 +1,7 @@
 """Population-based training with real nets: in this process, and on Ray with MLflow."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sweep.scheduling.folders import LocalFolder
 from sweep.scheduling.loop import Loop
 from sweep.scheduling.runner import LocalRunner
 from sweep.scheduling.states import States
+from sweep.scheduling.write_behind import WriteBehind
 from sweep.search.search import Search
 from sweep.search.storage import Storage
 from sweep.spec.study import check
@@ -46,15 +48,16 @@ def undisturbed(path: Path) -> Results:
     study = check(VALUES)
     folder = Workspace(path).study("bred")
     folder.create(study.text)
-    Loop(
-        study=study,
-        search=Search(study, Storage(folder.storage, study.name, directions=study.directions)),
-        runner=LocalRunner(Datasets(study)),
-        pruner=NoPruner(),
-        records=FakeRecords([]),
-        watch=lambda standing: None,
-        states=States(LocalFolder(folder.states)),
-    ).run()
+    with closing(WriteBehind(States(LocalFolder(folder.states)))) as states:
+        Loop(
+            study=study,
+            search=Search(study, Storage(folder.storage, study.name, directions=study.directions)),
+            runner=LocalRunner(Datasets(study)),
+            pruner=NoPruner(),
+            records=FakeRecords([]),
+            watch=lambda standing: None,
+            states=states,
+        ).run()
     assert not folder.states.exists()
     return read(folder)
 

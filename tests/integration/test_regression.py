@@ -56,7 +56,7 @@ def test_diabetes(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
 def _the_champion_predicts(scores: list[float]) -> None:
     """From raw features, in the unit of the targets, as the winner did on the test rows."""
     served = mlflow.pyfunc.load_model("models:/diabetes@champion")
-    assert str(served.metadata.get_output_schema()) == "[Tensor('float32', (-1, 1))]"
+    assert str(served.metadata.get_output_schema()) == "[Tensor('float64', (-1, 1))]"
     assert served.metadata.metadata["targets"] == ["progression"]
     x, y = (
         Datasets(check(override(load(STUDY), FEWER)))
@@ -64,6 +64,7 @@ def _the_champion_predicts(scores: list[float]) -> None:
         .raw_test
     )
     answers = served.predict(x)
+    assert answers.dtype == np.float64
     replicate = served.metadata.metadata["replicate"]
     assert r2_score(y, answers) == pytest.approx(scores[replicate], abs=1e-4)
     everyone = load_diabetes(scaled=False).target

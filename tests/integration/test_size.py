@@ -64,3 +64,20 @@ def test_what_is_recorded_counts() -> None:
     assert everything.weights > few.weights > nothing.weights
     assert everything.models > few.models > nothing.models == 0
     assert everything.metrics == nothing.metrics
+
+
+@pytest.mark.timeout(20)
+def test_trials_that_only_a_budget_ends_are_estimated_at_once() -> None:
+    endless = check(load(SMOKE) | {"search": {"trials": 10**12, "timeout": 60}})
+    assert known(endless).metrics > 10**12
+
+
+def test_looks_at_claims_count() -> None:
+    def weights(looks: int) -> int:
+        search = {"sampler": "grid", "looks": looks}
+        model = {"hidden": [2000], "dropout": {"choose": [0.0, 0.2]}}
+        space = {"model": model, "training": {"epochs": 3}}
+        return known(check(load(SMOKE) | space | {"search": search})).weights
+
+    # The looks' seeds are R, R and 2 R; beside the trials' files are the best five's, the winner's.
+    assert weights(3) / weights(1) == pytest.approx((6 + 5 + 1) / (2 + 2 + 1) * 4 / 3, rel=0.01)

@@ -22,6 +22,7 @@ MakeStudy = Callable[..., Study]
         {"data": {"source": "csv:data/x.csv#y"}},
         {"model": {"start_from": {"source": "models:/a@champion"}}},
         {"model": {"start_from": {"source": "/data/model.npz"}}},
+        {"model": {"start_from": {"source": "model.npz"}}},
         {"storage": "/mnt/states"},
         {"storage": "s3://bucket/states"},
     ],
@@ -36,8 +37,8 @@ def test_what_the_head_can_read(fields: dict[str, object], make_study: MakeStudy
         ({"data": {"source": "mine:load"}}, "data.source: code of one's own does not travel"),
         ({"trainer": "mine:Trainer"}, "trainer: does not travel to a cluster's head"),
         (
-            {"model": {"start_from": {"source": "model.npz"}}},
-            "model.start_from.source: is read on the cluster's head, so its path must be absolute",
+            {"model": {"start_from": {"source": "~/model.npz"}}},
+            "model.start_from.source: must be relative, to travel to the cluster's head, or absol",
         ),
         (
             {"storage": "states"},
@@ -56,7 +57,7 @@ def test_what_the_head_could_not_read(
 @pytest.mark.parametrize("source", ["digits", "npz:/data/x.npz"])
 def test_data_of_the_head_stay_there(source: str, make_study: MakeStudy, tmp_path: Path) -> None:
     study = make_study(data={"source": source})
-    assert not pack_study(tmp_path, study, source)
+    assert not pack_study(tmp_path, study, study)
     assert [each.name for each in tmp_path.iterdir()] == ["study.yaml"]
     assert load(tmp_path / "study.yaml") == study.values
 
@@ -67,7 +68,8 @@ def test_a_file_travels_beside_the_study_file(make_study: MakeStudy, tmp_path: P
     target.mkdir()
     (folder / "x.csv").write_text("a,y\n1,0\n")
     study = make_study(data={"source": "csv:x.csv#y"})
-    assert pack_study(target, study, f"csv:{folder}/x.csv#y")
+    here = make_study(data={"source": f"csv:{folder}/x.csv#y"})
+    assert pack_study(target, study, here)
     source = load(target / "study.yaml")["data"]["source"]
     kind, _, place = source.partition(":")
     path, _, column = place.partition("#")
@@ -76,7 +78,7 @@ def test_a_file_travels_beside_the_study_file(make_study: MakeStudy, tmp_path: P
     before = source
     (folder / "x.csv").write_text("a,y\n2,0\n")
     (tmp_path / "again").mkdir()
-    pack_study(tmp_path / "again", study, f"csv:{folder}/x.csv#y")
+    pack_study(tmp_path / "again", study, here)
     assert load(tmp_path / "again" / "study.yaml")["data"]["source"] != before
 
 
@@ -86,20 +88,62 @@ def test_a_folder_travels_without_what_is_hidden(make_study: MakeStudy, tmp_path
     target.mkdir()
     for name in ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte", ".gitignore"):
         (folder / name).write_text(name)
-    pack_study(target, make_study(data={"source": "idx:fashion"}), f"idx:{folder}")
+    here = make_study(data={"source": f"idx:{folder}"})
+    pack_study(target, make_study(data={"source": "idx:fashion"}), here)
     source = load(target / "study.yaml")["data"]["source"]
     found = sorted(each.name for each in (target / source.removeprefix("idx:")).iterdir())
     assert found == ["t10k-images-idx3-ubyte", "train-images-idx3-ubyte"]
 
 
-def test_data_that_are_absent_or_too_large_are_refused(
+def test_models_to_start_from_travel_as_data_do(make_study: MakeStudy, tmp_path: Path) -> None:
+    """All options of a choice, in claims as well; what is absolute or in MLflow stays."""
+    (tmp_path / "a").mkdir()
+    for name, text in {"a/model.npz": "a", "model.npz": "b"}.items():
+        (tmp_path / name).write_text(text)
+
+    def study(folder: str) -> Study:
+        first, second = f"{folder}a/model.npz", f"{folder}model.npz"
+        start = {"choose": [None, {"source": {"choose": [first, second]}}, {"source": "/c.npz"}]}
+        claim = {
+            "name": "first",
+            "compare": {"model.start_from.1.source": [first, second]},
+            "expect": f"{first} > {second}",
+        }
+        return make_study(model={"start_from": start}, claims=[claim])
+
+    (tmp_path / "parcel").mkdir()
+    assert pack_study(tmp_path / "parcel", study(""), study(f"{tmp_path}/"))
+    packed = load(tmp_path / "parcel" / "study.yaml")
+    nothing, given, absolute = packed["model"]["start_from"]["choose"]
+    assert (nothing, absolute) == (None, {"source": "/c.npz"})
+    first, second = given["source"]["choose"]
+    assert [(tmp_path / "parcel" / each).read_text() for each in (first, second)] == ["a", "b"]
+    (claim,) = packed["claims"]
+    assert claim["compare"] == {"model.start_from.1.source": [first, second]}
+    assert claim["expect"] == f"{first} > {second}"
+
+
+def test_files_that_are_absent_or_too_large_are_refused(
     make_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study, file = make_study(data={"source": "npz:x.npz"}), tmp_path / "x.npz"
-    with pytest.raises(ConfigError, match=f"data.source: must be a file .* looked for at {file}"):
-        pack_study(tmp_path, study, f"npz:{file}")
-    file.write_bytes(bytes(2 * 2**20))
+    data, model = tmp_path / "x.npz", tmp_path / "m.npz"
+
+    def study(folder: str) -> Study:
+        start = {"start_from": {"source": f"{folder}m.npz"}}
+        return make_study(data={"source": f"npz:{folder}x.npz"}, model=start)
+
+    written, here = study(""), study(f"{tmp_path}/")
+    with pytest.raises(ConfigError, match=f"data.source: must be a file .* looked for at {data}"):
+        pack_study(tmp_path, written, here)
+    data.write_bytes(bytes(2 * 2**20))
+    with pytest.raises(ConfigError, match=rf"start_from.source: must be a file .* at {model}"):
+        pack_study(tmp_path, written, here)
+    model.write_bytes(bytes(2**20))
+    monkeypatch.setattr(parcel, "LARGEST", 2 * 2**20)
+    rule = "start_from.source: has 1 MiB, 3 MiB with what travels beside it, and 2 MiB travel at"
+    with pytest.raises(ConfigError, match=rule):
+        pack_study(tmp_path, written, here)
     monkeypatch.setattr(parcel, "LARGEST", 2**20)
     rule = "data.source: has 2 MiB, and 1 MiB travel at most; copy it to the head"
     with pytest.raises(ConfigError, match=rule):
-        pack_study(tmp_path, study, f"npz:{file}")
+        pack_study(tmp_path, written, here)

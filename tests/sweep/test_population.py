@@ -15,7 +15,7 @@ from sweep.search.storage import STATES, Storage
 from sweep.search.trial import Event, State
 from sweep.spec import space
 from sweep.spec.study import Study, check
-from tests.sweep.fakes import Sweep, advanced
+from tests.sweep.fakes import FakeStates, Sweep, advanced
 from trainer.rules import ConfigError
 
 SIZE, SEGMENTS, EPOCHS = 6, 3, 10
@@ -221,6 +221,55 @@ def test_a_segment_whose_parent_is_lost_fails() -> None:
         "lost",
         "the state of trial 0, from which it starts, is lost",
     )
+
+
+class Late(FakeStates):
+    """Says what became of a state when it has been asked a few times."""
+
+    asked = 0
+
+    def settled(self, seconds: float) -> dict[int, bool]:
+        self.asked += 1
+        return super().settled(seconds) if self.asked % 5 == 0 else {}
+
+
+def test_a_segment_ends_when_the_state_that_others_need_is_kept() -> None:
+    sweep = Sweep(trials=4, slots=1)
+    sweep.search.segments = {0: (None, 3), 1: (0, 6)}
+    sweep.loop.states = Late({})
+    sweep.stops = {second: [0] for second in range(1, 4)}  # it has been trained by then
+    sweep.loop.run()
+    assert sweep.states() == [State.COMPLETE] * 4
+    order = [call for call in sweep.calls if call[0] in ("state", "end", "ask")]
+    kept = order.index(("end", 0))
+    assert order.index(("state", 0)) < kept < order.index(("ask", 1))
+
+
+def test_a_segment_whose_state_can_t_be_saved_is_left_to_a_later_run() -> None:
+    sweep = Sweep(trials=4, slots=1)
+    sweep.search.segments = {0: (None, 3), 1: (0, 6)}
+    sweep.loop.states = Late({}, broken=True)
+    sweep.run()
+    assert sweep.loop.trouble == "the states from which trials start can't be saved (storage)"
+    assert sweep.of("left") == [0]
+    assert sweep.of("end") == []
+
+
+def test_the_last_segment_is_no_parent_and_needs_no_state() -> None:
+    sweep = Sweep(trials=2, slots=1)
+    sweep.search.segments = {0: (None, 3), 1: (0, 9)}
+    sweep.run()
+    assert sweep.saved.times == [0]
+
+
+def test_a_segment_that_was_saved_but_is_not_on_record_is_trained_again() -> None:
+    """Its driver died between the two, so that its values are lost."""
+    sweep = Sweep(trials=2, slots=1, saved={0: 4, 1: 9})
+    sweep.search.segments = {0: (None, 4), 1: (0, 9)}
+    sweep.run()
+    assert sweep.states() == [State.COMPLETE] * 2
+    assert [(link.number, link.until) for link in sweep.runner.links] == [(0, 4), (1, 9)]
+    assert set(sweep.runner.adopted) == {1}  # from the state of its parent
 
 
 def test_a_lost_segment_starts_again_from_its_parent() -> None:

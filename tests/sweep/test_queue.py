@@ -15,6 +15,7 @@ from sweep.search.trial import Event, State, Trial
 from sweep.spec.point import read_point
 from sweep.spec.study import Study, check
 from sweep.workspace import Workspace
+from tests.sweep.designs import CLAIM
 from tests.sweep.fakes import Sweep, values
 from trainer.rules import ConfigError
 
@@ -189,6 +190,7 @@ def test_enqueue_from_the_command_line(tmp_path: Path, study: Study) -> None:
 
     done = enqueue("model.hidden=[8]", "model.dropout=0.2")
     assert (done.exit_code, done.output.splitlines()[0]) == (0, f"1 in the queue of {study.name}")
+    assert done.output.splitlines()[1].endswith(f"--trials +1 --workspace {tmp_path}")
     wanted = Queue(target.queue).first()
     assert wanted is not None
     assert wanted.point == {"model.hidden": "[8]", "model.dropout": 0.2}
@@ -230,8 +232,17 @@ def test_what_other_code_has_trained_is_no_twin(folder: Folder) -> None:
     assert Search(study, storage).twin(Trial(7, first.params, {})) is not None
 
 
-def test_what_depends_on_the_clock_is_trained_again(tmp_path: Path, make_study: MakeStudy) -> None:
-    study = make_study(**SPACE, objective={"metric": "epoch_seconds"})
+@pytest.mark.parametrize(
+    "judged",
+    [
+        {"objective": {"metric": "epoch_seconds"}},
+        {"constraints": ["epoch_seconds <= 1"]},
+        {"claims": [CLAIM | {"by": "epoch_seconds"}]},
+    ],
+)
+def test_what_depends_on_the_clock_is_trained_again(tmp_path: Path, judged: dict[str, Any]) -> None:
+    model = {"batch_norm": {"choose": ["after", "before"]}}
+    study = check({"name": "a", "model": model, "search": {"sampler": "grid"}, **judged})
     search = Folder(tmp_path, study).search()
     assert search.twin(Trial(7, ended(search).params, {})) is None
 

@@ -1,5 +1,6 @@
 """Studies of numbers to predict: what follows from `data.task`, and what does not go with it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,15 @@ import pytest
 
 from sweep.answers.claims import Finding
 from sweep.answers.claims_table import note
+from sweep.answers.sensitivity import measured
 from sweep.datasets import Datasets
 from sweep.recording.pictures import CurvePainter
 from sweep.recording.records import Epochs
 from sweep.spec.study import Study, check
-from trainer.rules import ConfigError
+from trainer.config import Config
+from trainer.rules import ConfigError, build
 from trainer.tasks import REGRESSION
+from trainer.training import train
 
 DATA = {"source": "diabetes", "task": "regression"}
 
@@ -151,6 +155,33 @@ def test_as_many_directions_as_there_are_will_do() -> None:
 def test_a_share_that_leaves_nothing_is_told_at_its_field() -> None:
     told = "data.validation: must split 354 rows into two parts with rows, got 0.001"
     assert mistakes(data=DATA | {"validation": 0.001}) == [told]
+
+
+def test_test_rows_without_r2_are_refused_at_once(tmp_path: Path) -> None:
+    """They alone would be found only after all the training, as no number that JSON has."""
+    x, y = np.arange(80.0).reshape(40, 2), np.arange(40.0)
+    np.savez(tmp_path / "a.npz", x=x, y=y, x_test=x[:3], y_test=np.full(3, 5.0))
+    source, rule = f"npz:{tmp_path / 'a.npz'}", "must differ in y, or there is no R², got only"
+    assert mistakes(data=DATA | {"source": source}) == [f"data.source: test rows (3) {rule} 5.0"]
+    (told,) = mistakes(data=DATA | {"test": 0.002})
+    assert told.startswith("data.test: test rows (1) must differ in progression")
+
+
+def test_sensitivity_is_of_the_loss_that_is_learnt_whatever_the_unit() -> None:
+    made = study(training={"precision": "float64", "early_stopping": {"patience": 9}})
+    plain, cfg = made.first_config(), build(Config, made.first_config())
+    data = Datasets(made).data(plain)
+    (fold,) = data.folds
+    scaled = replace(fold, y_train=fold.y_train * 64 - 512, y_val=fold.y_val * 64 - 512)
+    first, second = (
+        measured(cfg, train(cfg, each, None, 3, seed=0, replicates=2).state, each, 0)
+        for each in (data, replace(data, folds=(scaled,)))
+    )
+    for one, other in zip(first, second, strict=True):
+        assert other.nudge == pytest.approx(one.nudge, rel=1e-9)
+        assert other.change == pytest.approx(one.change, rel=1e-6)
+        assert one.change is not None
+        assert 0 < one.change < 0.1  # of a loss that is about 1
 
 
 def test_the_second_panel_is_of_r2(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import csv
 import json
 import math
 from collections.abc import Callable
@@ -6,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from sweep.__main__ import cli
 from sweep.answers.results import TEST, Results, finite, read
 from sweep.recording.outbox import Outbox, Run
 from sweep.recording.records import LearningCurve, TrialStarted
@@ -99,6 +102,7 @@ def test_the_trials_of_a_study(written: Written) -> None:
         "parent": None,
         "violated": [],
         "worker_seconds": 0.0,
+        "timings": {},
     }
     assert [each["number"] for each in found] == list(range(7))
     assert [each["state"] for each in found] == [
@@ -175,6 +179,41 @@ def test_the_ranking(
     assert results.best == results.ranked()[0]
     assert results.summary()["best"] == order[0]
     assert written.json()["direction"] == direction
+
+
+def test_the_trials_as_a_table(tmp_path: Path, make_study: MakeStudy) -> None:
+    bounds = {"constraints": ["parameters <= 5", "val_loss <= 0.1"], "search": {"trials": 1}}
+    found = Written(tmp_path, make_study(model={"dropout": {"low": 0, "high": 0.9}}, **bounds))
+    trial = found.start()
+    trial.epoch, trial.values = 9, [0.5]
+    trial.excess = {"parameters <= 5": 3.0, "val_loss <= 0.1": 0.2}
+    trial.happens(Event.FINISH)
+    found.storage.end(trial)
+    shown = CliRunner().invoke(cli, ["show", "test", "--csv", "--workspace", str(tmp_path)])
+    (row,) = csv.DictReader(shown.output.splitlines())
+    assert (row["violated"], row["diagnosis"]) == ("parameters <= 5; val_loss <= 0.1", "")
+    assert (row["value"], row["value_0"], row["model.dropout"]) == ("0.5", "0.5", "0.0")
+
+
+def test_several_objectives_have_columns_of_their_own(
+    tmp_path: Path, make_study: MakeStudy
+) -> None:
+    both = [{"metric": "val_accuracy"}, {"metric": "parameters"}]
+    found = Written(
+        tmp_path, make_study(model={"dropout": {"low": 0, "high": 0.9}}, objective=both)
+    )
+    trial = found.start()
+    trial.epoch, trial.values, trial.others = 9, [0.5], [650.0]
+    trial.happens(Event.FINISH)
+    found.storage.end(trial)
+    found.start()
+    shown = CliRunner().invoke(cli, ["show", "test", "--csv", "--workspace", str(tmp_path)])
+    rows = list(csv.DictReader(shown.output.splitlines()))
+    assert [(row["val_accuracy"], row["parameters"]) for row in rows] == [
+        ("0.5", "650.0"),
+        ("", ""),
+    ]
+    assert "value" not in rows[0]
 
 
 def test_a_study_without_trials(written: Written) -> None:

@@ -68,6 +68,7 @@ def test_a_trial_survives_reopening(path: Path) -> None:
         "reason": "finish it was",
         "epoch": 9,
         "worker_seconds": 0.0,
+        "timings": {},
         "value": (0.5 + 1 / 3) / 2,
         "values": [0.5, 1 / 3],
         "metrics": {"val_loss": [0.5, 1 / 3]},

@@ -141,6 +141,7 @@ def test_what_only_looks_plain_is_dumped_as_plain_values() -> None:
         ("a: !!set {b}", "tags"),
         ("a: !!map [b]", "tags"),
         ("a: " + "9" * 5000, "is not valid YAML"),  # more digits than Python converts
+        ("a: 0x" + "f" * 5000, "is not valid YAML: .*4300 digits"),
         ("[" * 5000, "is not valid YAML"),
     ],
 )

@@ -37,11 +37,13 @@ def trained(study: Study, datasets: Datasets) -> tuple[Mapping[str, Any], dict[s
     return outcome.metrics, model.arrays(learnt, datasets.splits(plain).preprocessing)
 
 
-def regression(tmp_path: Path, targets: int, rows: int, noise: float) -> dict[str, Any]:
+def regression(
+    tmp_path: Path, targets: int, rows: int, noise: float, mean: float = 500.0
+) -> dict[str, Any]:
     """The fields of a study of numbers that are linear in three features, but for the noise."""
     chance = np.random.default_rng(0)
     x = chance.normal(size=(rows, 3))
-    y = 500 + 100 * x @ chance.normal(size=(3, targets)) + noise * chance.normal(size=(rows, 1))
+    y = mean + 100 * x @ chance.normal(size=(3, targets)) + noise * chance.normal(size=(rows, 1))
     np.savez(tmp_path / "rows.npz", x=x, y=y)
     return {
         "data": {"source": f"npz:{tmp_path / 'rows.npz'}", "task": "regression"},
@@ -74,11 +76,11 @@ def test_the_diagonal_is_the_accuracy(
     assert (tmp_path / "matrix.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("folds", [None, 2])
+@pytest.mark.parametrize(("folds", "mean"), [(None, 500.0), (2, 500.0), (None, 1e6)])
 def test_a_linear_net_predicts_what_is_linear(
-    make_study: Callable[..., Study], tmp_path: Path, folds: int | None
+    make_study: Callable[..., Study], tmp_path: Path, folds: int | None, mean: float
 ) -> None:
-    fields = regression(tmp_path, targets=2, rows=200, noise=0.0)
+    fields = regression(tmp_path, targets=2, rows=200, noise=0.0, mean=mean)
     study = make_study(**fields | {"data": fields["data"] | {"folds": folds}})
     datasets = Datasets(study)
     _, arrays = trained(study, datasets)
@@ -89,13 +91,13 @@ def test_a_linear_net_predicts_what_is_linear(
     every = np.concatenate([data.fold(each).y_val for each in range(2)])
     assert said.rows == len(every) == (160 if folds else 2 * 32)
     assert (said.targets, said.outputs) == (("y0", "y1"), 2)
-    np.testing.assert_allclose(said.observed, every.T, rtol=1e-4)  # in their unit
+    np.testing.assert_allclose(said.observed, every.T, atol=0.001 * every.std())  # in their unit
     np.testing.assert_allclose(said.predicted, said.observed, atol=0.02 * every.std())
     assert np.min(said.r2) > 0.999
 
     figure = predicted_vs_observed.scattered(said, "#7")
     panels = figure.axes
-    assert [each.get_xlabel() for each in panels] == ["observed y0", "observed y1"]
+    assert [each.get_title().partition("\n")[0] for each in panels] == ["y0", "y1"]
     for panel, observed, answers in zip(panels, said.observed, said.predicted, strict=True):
         points = np.asarray(panel.collections[0].get_offsets())
         np.testing.assert_array_equal(points.T, [observed, answers])
@@ -119,6 +121,11 @@ def test_the_scores_are_those_of_training_and_the_points_are_bounded(
     assert 0.1 < np.min(said.r2) < np.max(said.r2) < 0.99
     assert said.rows == 2 * 640
     assert np.shape(said.observed) == np.shape(said.predicted) == (MOST_TARGETS, MOST_POINTS)
+    for observed, answers, r2 in zip(said.observed, said.predicted, said.r2, strict=True):
+        close = np.corrcoef(observed, answers)[0, 1] ** 2
+        assert close == pytest.approx(np.mean(r2), abs=0.05)  # the points belong together
+    last = datasets.data(study.first_config()).fold(1).y_val[-1]
+    np.testing.assert_allclose([each[-1] for each in said.observed], last, atol=0.1)
     assert len(packed(said)[1]) < 120_000
     assert f"{MOST_POINTS} of 1280 points" in predicted_vs_observed.about(said, "#7")
     predicted_vs_observed.draw(said, tmp_path / "points.png")
@@ -135,3 +142,17 @@ def test_of_many_targets_the_first_are_shown(
     assert isinstance(said, Predictions)
     assert len(said.targets) == len(said.r2) == len(said.observed) == MOST_TARGETS
     assert "the first 6 of 8 targets" in predicted_vs_observed.about(said, "#7")
+
+
+def test_what_is_not_finite_is_not_on_record(
+    make_study: Callable[..., Study], tmp_path: Path
+) -> None:
+    study = make_study(**regression(tmp_path, targets=1, rows=100, noise=1.0))
+    datasets, plain = Datasets(study), study.first_config()
+    _, arrays = trained(study, datasets)
+    beyond = arrays | {"0.bias": np.full_like(arrays["0.bias"], np.inf)}
+    for number, each in ((7, arrays), (8, beyond)):
+        about = {"trial": number, "config": plain}
+        checkpoint.save(tmp_path / f"{number}.npz", each, about)
+    files = {8: tmp_path / "8.npz", 7: tmp_path / "7.npz"}
+    assert [each.trial for each in records(files, datasets, 0)] == [7]

@@ -113,6 +113,14 @@ def test_a_workspace_that_cannot_be_written(tmp_path: Path) -> None:
         )
 
 
+def test_a_workspace_that_an_address_would_cut(tmp_path: Path) -> None:
+    """MLflow's database would be `exp`, beside the workspace and shared with `exp?2`."""
+    place = Workspace(tmp_path / "exp?1")
+    with pytest.raises(ConfigError, match=r"must be a path without `\?`"):
+        place.prepare(place.study("a"))
+    assert not place.path.exists()
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_workspace_without_permission(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)

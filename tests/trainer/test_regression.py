@@ -1,5 +1,7 @@
 """Nets that predict numbers: their scale, their loss, their score and what goes with them."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,7 @@ from sklearn.metrics import mean_squared_error, r2_score
 
 from tests.trainer.conftest import config, fold
 from tests.trainer.test_replicates import assert_same, check_fused
+from trainer import checkpoint
 from trainer.arrays import Memory
 from trainer.config import Config, conflicts, elsewhere
 from trainer.convolution import Image
@@ -19,9 +22,11 @@ from trainer.losses import mean_squared_error as write
 from trainer.prediction import evaluate, predict
 from trainer.rules import ConfigError, Technique
 from trainer.sources import load
-from trainer.state import State, weights
+from trainer.state import weights
+from trainer.streams import Purpose, generator
 from trainer.tape import Tape, Variable
 from trainer.targets import SCALE, SHIFT
+from trainer.tasks import explained
 from trainer.training import train
 
 LOSS = "mean_squared_error"
@@ -87,6 +92,12 @@ def test_what_is_reported_is_what_scikit_learn_says_of_the_predictions(
         assert progress.metrics["val_loss"][replicate] == pytest.approx(loss, rel=1e-9)
     answers = predict(*folded(cfg, found), made.x_val)
     np.testing.assert_allclose(answers, predict(cfg, found, made.x_val), rtol=1e-9)
+
+
+def test_what_is_explained_of_each_target() -> None:
+    y, answers = np.random.default_rng(0).normal(3, 2, (2, 20, 3))
+    expected = r2_score(y, answers, multioutput="raw_values")
+    np.testing.assert_allclose(explained(y, answers), expected)
 
 
 def test_the_training_score_is_one_less_the_loss(data: Data) -> None:
@@ -309,17 +320,33 @@ def test_several_targets_from_arrays(tmp_path: Any) -> None:
         load(f"npz:{tmp_path / 'b.npz'}", numbers=True)
 
 
-def test_a_part_whose_targets_are_all_the_same_has_no_score() -> None:
-    x, y = np.arange(20.0).reshape(10, 2), np.array([1.0] + [0.0] * 9)
-    with pytest.raises(DataError, match="targets must differ among the rows of each part"):
-        split(
-            measured(Content("here", x, y)),
-            validation=0.3,
-            test=0.1,
-            folds=None,
-            preprocess=Technique("none"),
-            seed=0,
-        )
+@pytest.mark.parametrize(
+    ("alone", "folds", "told"),
+    [
+        ("test", None, r"data\.test: test rows \(2\) must differ in y1, or .*, got only 7\.0"),
+        ("source", None, r"data\.source: test rows \(4\) must differ in y1"),
+        ("validation", None, r"data\.validation: validation rows \(4\) must differ in y1"),
+        ("validation", 2, r"data\.folds: validation rows \(4\) must differ in y1"),
+        ("training", None, r"data\.validation: training rows \(4\) must differ in y1"),
+    ],
+)
+def test_a_part_whose_targets_are_all_the_same_has_no_score(
+    alone: str, folds: int | None, told: str
+) -> None:
+    """That is told of whichever part, before anything is trained, unless no score is wanted."""
+    x, y = np.arange(20.0).reshape(10, 2), np.arange(20.0).reshape(10, 2)
+    order = generator(seed=0, purpose=Purpose.SPLIT).permutation(10)
+    parts = {"test": order[:2], "validation": order[2:6], "training": order[6:]}
+    test = None
+    if alone == "source":
+        test = x[:4], np.stack([y[:4, 0], np.full(4, 7.0)], axis=1)
+    else:
+        y[parts[alone], 1] = 7.0
+    data = measured(Content("here", x, y, test=test))
+    common: dict[str, Any] = {"test": None, "validation": 0.5, "folds": folds, "seed": 0}
+    with pytest.raises(DataError, match=f"^{told}"):
+        split(data, preprocess=Technique("none"), **common)
+    split(data, preprocess=Technique("none"), **common, scored=False)
 
 
 def test_the_verdict_speaks_of_r2() -> None:
@@ -331,14 +358,20 @@ def test_the_verdict_speaks_of_r2() -> None:
     assert told(0.6, 0.5) == []
 
 
-def test_a_state_knows_its_scale(data: Data) -> None:
-    """What goes on elsewhere needs no data to predict in the right unit."""
-    cfg = regression()
-    state: State = train(cfg, data, None, 2, seed=0, replicates=2).state
-    copied = {name: np.array(array) for name, array in state.items()}
-    made = data.folds[0]
-    np.testing.assert_array_equal(
-        predict(cfg, weights(cfg, copied), made.x_val),
-        predict(cfg, weights(cfg, state), made.x_val),
-    )
-    assert state[SHIFT].shape == state[SCALE].shape == (2, 3)
+def test_a_state_knows_its_scale(tmp_path: Path) -> None:
+    """What goes on elsewhere needs no data to predict in the right unit, digits far out too."""
+    made = numbers(2)
+    far = np.array([20_000_003.0, 1.7e5])
+    made = replace(made, y_train=made.y_train + far, y_val=made.y_val + far)
+    cfg = regression({"batch_norm": "after"}, epochs=30)
+    progress = train(cfg, Data((made,), 0), None, 30, seed=0, replicates=2)
+    checkpoint.save(tmp_path / "a.npz", progress.state, {})
+    found = weights(cfg, checkpoint.load(tmp_path / "a.npz").arrays)
+    assert {name: array.dtype for name, array in found.items()}["0.weight"] == np.float32
+    for replicate, answer in enumerate(predict(cfg, found, made.x_val)):
+        r2 = r2_score(made.y_val[:, 0], answer[:, 0])
+        assert r2 > 0.2
+        both = r2_score(made.y_val, answer)
+        assert progress.metrics["val_r2"][replicate] == pytest.approx(both, abs=1e-4)
+    one, other = predict(*folded(cfg, found), made.x_val), predict(cfg, found, made.x_val)
+    np.testing.assert_allclose(one - far, other - far, atol=1e-4)

@@ -70,6 +70,35 @@ def test_it_is_not_far_from_a_linear_model_of_the_diabetes() -> None:
     assert made.score(X[TEST], Y[TEST]) > linear - 0.1
 
 
+@pytest.mark.parametrize("monitor", ["val_loss", "val_r2"])
+def test_a_plateau_watches_rows_held_out(monitor: str) -> None:
+    schedule = {"plateau": {"patience": 2, "monitor": monitor}}
+    made = Regressor(hidden=(16,), epochs=60, learning_rate=0.003, schedule=schedule)
+    assert made.fit(X[TRAIN], Y[TRAIN]).score(X[TEST], Y[TEST]) > 0.35
+    assert not np.allclose(made.preprocessing_["shift"], X[TRAIN].mean(axis=0))
+
+
+@pytest.mark.parametrize("monitor", ["val_loss", "val_r2"])
+def test_few_rows_may_stop_early_but_by_r2(monitor: str) -> None:
+    made = Regressor(early_stopping={"patience": 2, "monitor": monitor})
+    if monitor == "val_loss":
+        assert np.isfinite(made.fit(X[:5], Y[:5]).predict(X)).all()
+        return
+    rule = r"validation rows \(1\) must differ in y0, or there is no R², got only 135\.0"
+    with pytest.raises(ValueError, match=f"^data.validation: {rule}$"):
+        made.fit(X[:5], Y[:5])
+
+
+def test_units_far_from_zero_are_kept() -> None:
+    """Of numbers that vary by a part in ten million of their size."""
+    for far, near in ((20_000_003.0, 2.0), (1.7e9, 120.0)):
+        y = (Y - Y.mean()) / Y.std()
+        made = Regressor(hidden=(16,), epochs=30, random_state=1)
+        plain = made.fit(X, y).predict(X)
+        found = made.fit(X, y * near + far).predict(X)
+        np.testing.assert_allclose((found - far) / near, plain, atol=1e-4)
+
+
 def test_several_targets_come_back_as_they_were_given() -> None:
     both = np.stack([Y, 1e-3 * X[:, 2]], axis=1)
     made = Regressor(epochs=40, learning_rate=0.003).fit(X, both)

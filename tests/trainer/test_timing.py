@@ -13,6 +13,7 @@ from trainer.data import Data
 from trainer.network import network
 from trainer.prediction import Evaluation, network_of
 from trainer.state import weights
+from trainer.tasks import CLASSIFICATION
 from trainer.timing import PASSES, folded, quickest
 from trainer.training import train
 
@@ -43,11 +44,27 @@ def test_a_folded_net_predicts_the_same(model: dict[str, Any]) -> None:
 
 def test_without_batch_norm_there_is_nothing_to_fold() -> None:
     assert evaluations(config(precision="float64"))[1] is None
+    after = config({"batch_norm": "after"} | CNN, precision="float64")
+    assert evaluations(after)[1] is None  # see `fold`
+
+
+def test_scoring_is_no_part_of_a_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, _ = evaluations(config(precision="float64"))
+    plain()
+
+    def scored(*_: Any) -> None:
+        raise AssertionError("scored")
+
+    for name in ("fill", "score", "share"):
+        monkeypatch.setattr(CLASSIFICATION, name, scored)
+    assert quickest(plain) > 0
+    with pytest.raises(AssertionError, match="scored"):
+        plain()
 
 
 def test_the_quickest_pass_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     plain, _ = evaluations(config(precision="float64"))
-    looked = []
+    looked: list[int] = []
     plain.look = lambda: looked.append(1)
     times = iter([0.0, 5.0, 10.0, 12.0, 20.0, 24.0])
     monkeypatch.setattr("trainer.timing.time.perf_counter", lambda: next(times))
