@@ -9,6 +9,7 @@ from sweep.scheduling.devices import TRIES, Devices, Work, work
 from sweep.scheduling.runner import Link, Outcome, Raised
 from sweep.search.trial import State
 from sweep.spec.study import check
+from tests.sweep.designs import CLAIM
 from tests.sweep.fakes import EPOCHS, Respond, Sweep, advanced
 from trainer.rules import ConfigError
 
@@ -199,6 +200,24 @@ def test_the_size_of_a_net_is_the_work_of_its_steps() -> None:
     assert found(small, 1000).size < found(large, 1000).size == found(small, 64_000).size
     assert found(small, 1000).size < found(small, 1000, replicates=8).size
     assert found(small, 1000).steps == 64 * found(large, 1000).steps
+
+
+@pytest.mark.parametrize(
+    ("values", "path"),
+    [
+        ({"objective": {"metric": "predict_seconds"}}, "objective.metric"),
+        ({"constraints": ["epoch_seconds <= 0.001"]}, "constraints.0"),
+        ({"claims": [CLAIM, CLAIM | {"name": "b", "by": "predict_seconds"}]}, "claims.1.by"),
+    ],
+)
+def test_times_do_not_judge_trials_on_different_devices(values: dict[str, Any], path: str) -> None:
+    norm = {"choose": ["after", "before"]}
+    study = {"name": "a", "model": {"batch_norm": norm}, "search": {"sampler": "grid"}, **values}
+    check(study)
+    told = f"{path}: must not be a time with resources.gpu: auto: it depends on the device, got"
+    with pytest.raises(ConfigError, match=told) as caught:
+        check(study | {"resources": {"gpu": "auto"}})
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_auto_is_no_function_of_the_file() -> None:
