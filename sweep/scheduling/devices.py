@@ -130,6 +130,10 @@ class Devices:
         steps = placed.work.steps * max(1, epochs)
         self._speeds[placed.card, placed.work.size].append(seconds / steps)
 
+    def on_cards(self) -> list[int]:
+        """The trials that are on a card."""
+        return [number for number, placed in self._placed.items() if placed.card]
+
     def left(self, number: int) -> None:
         """Hears that a trial is not trained any more."""
         self._placed.pop(number, None)

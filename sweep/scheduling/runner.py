@@ -226,6 +226,9 @@ class Runner(Protocol):
     def adopt(self, number: int, state: State) -> None:
         """Takes a state over: the trial's next link starts from it."""
 
+    def cancel(self, number: int) -> None:
+        """Drops a trial's link, if one is under way; the state before it stays."""
+
     def forget(self, number: int) -> None:
         """Drops a trial: its state, and its link if one is under way."""
 
@@ -333,6 +336,10 @@ class LocalRunner:
     def forget(self, number: int) -> None:
         """Drops the trial's state and what is queued of it."""
         self._states.pop(number, None)
+        self.cancel(number)
+
+    def cancel(self, number: int) -> None:
+        """Drops what is queued of the trial."""
         self._waiting = deque(link for link in self._waiting if link.number != number)
 
     def close(self) -> None:

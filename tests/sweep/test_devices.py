@@ -9,6 +9,7 @@ from sweep.scheduling.devices import TRIES, Devices, Work, work
 from sweep.scheduling.runner import Link, Outcome, Raised
 from sweep.search.trial import State
 from sweep.spec.study import check
+from tests.sweep.designs import CLAIM
 from tests.sweep.fakes import EPOCHS, Respond, Sweep, advanced
 from trainer.rules import ConfigError
 
@@ -107,6 +108,51 @@ def test_a_card_that_comes_later_is_used() -> None:
     assert min(on_cards(sweep)) > 2
 
 
+def test_when_the_machine_with_the_cards_dies_trials_go_on_without_it() -> None:
+    """Of those that were on it or waited for it; Ray counts its cards a while longer."""
+    sweep = swept(lambda number: 1, slots=3, cards=1, trials=40)
+    before, died = sweep.runner.wait, list[set[int]]()
+
+    def wait(seconds: float) -> list[Outcome]:
+        queued = {link.number for link in sweep.runner.queue if link.gpu}
+        if queued and sweep.runner.now > 500 and not died:
+            died.append(queued)
+            sweep.runner.lose_cards()
+        return before(seconds)
+
+    sweep.runner.wait = wait  # type: ignore[method-assign]
+    assert sweep.run().states() == [State.COMPLETE] * 40
+    assert died
+    assert sweep.loop.lost == 1  # the link that it trained
+    assert all(sweep.search.trials[number].losses == 0 for number in died[0])
+    assert max(on_cards(sweep)) < 39
+
+
+def test_a_link_that_leaves_a_lost_card_keeps_the_state_of_its_trial() -> None:
+    devices, seconds = sized(lambda number: 0)
+    sweep = Sweep(
+        timed(seconds),
+        trials=2,
+        slots=2,
+        saved={1: 3},
+        devices=devices,
+        study={"resources": {"gpu": "auto"}},
+    )
+    sweep.runner.with_card = 1
+    before, found = sweep.runner.submit, list[tuple[int, bool, bool]]()
+
+    def submit(link: Link) -> None:
+        if link.gpu:
+            sweep.runner.lose_cards()
+        found.append((link.number, link.gpu, sweep.runner.holds(link.number)))
+        before(link)
+
+    sweep.runner.submit = submit  # type: ignore[method-assign]
+    sweep.run()
+    assert found == [(0, False, False), (1, True, True), (1, False, True)]
+    assert (sweep.loop.lost, sweep.about(1).count("forget")) == (0, 1)
+
+
 def test_all_links_of_a_trial_stay_where_the_first_was_unless_the_cards_go() -> None:
     devices = Devices(lambda config, replicates: Work(0, 1.0, 10))
     room: dict[str, Any] = {"slots": 4, "now": 0.0}
@@ -154,6 +200,24 @@ def test_the_size_of_a_net_is_the_work_of_its_steps() -> None:
     assert found(small, 1000).size < found(large, 1000).size == found(small, 64_000).size
     assert found(small, 1000).size < found(small, 1000, replicates=8).size
     assert found(small, 1000).steps == 64 * found(large, 1000).steps
+
+
+@pytest.mark.parametrize(
+    ("values", "path"),
+    [
+        ({"objective": {"metric": "predict_seconds"}}, "objective.metric"),
+        ({"constraints": ["epoch_seconds <= 0.001"]}, "constraints.0"),
+        ({"claims": [CLAIM, CLAIM | {"name": "b", "by": "predict_seconds"}]}, "claims.1.by"),
+    ],
+)
+def test_times_do_not_judge_trials_on_different_devices(values: dict[str, Any], path: str) -> None:
+    norm = {"choose": ["after", "before"]}
+    study = {"name": "a", "model": {"batch_norm": norm}, "search": {"sampler": "grid"}, **values}
+    check(study)
+    told = f"{path}: must not be a time with resources.gpu: auto: it depends on the device, got"
+    with pytest.raises(ConfigError, match=told) as caught:
+        check(study | {"resources": {"gpu": "auto"}})
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_auto_is_no_function_of_the_file() -> None:

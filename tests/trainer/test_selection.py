@@ -15,7 +15,7 @@ from trainer.arrays import Array
 from trainer.convolution import Image
 from trainer.data import Data, Splits, split
 from trainer.dataset import Dataset
-from trainer.prediction import predict_proba
+from trainer.prediction import predict
 from trainer.preprocessing import fit, transform
 from trainer.resizing import Size
 from trainer.rules import Technique
@@ -145,7 +145,7 @@ def test_prediction() -> None:
     memory, disk = both()
     made = config(epochs=1)
     learnt = weights(made, train(made, memory.data, None, 1, seed=0, replicates=2).state)
-    one, other = (predict_proba(made, learnt, each.data.folds[0].x_val) for each in (memory, disk))
+    one, other = (predict(made, learnt, each.data.folds[0].x_val) for each in (memory, disk))
     np.testing.assert_array_equal(one, other)
 
 
