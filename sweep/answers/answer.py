@@ -23,7 +23,7 @@ class Cost:
         epochs: in epochs, of training and validation: what is beyond them went into pretraining,
             and into taking data and states up and giving them back.
         saved: about what the epochs would have taken that pruned trials were not trained for, each
-            as long as their last.
+            as long as those of the last link.
     """
 
     spent: float
