@@ -92,8 +92,12 @@ class Health:
         for part, source in zip(self._parts, self._sources, strict=True):
             np.copyto(part, source)
         if self._activation in DEAD:
-            for top, array in zip(self._tops, self._active.values(), strict=True):
-                np.max(array, axis=1, out=top)
+            parts = self._parts[: len(self._tops)]
+            for top, part, array in zip(self._tops, parts, self._active.values(), strict=True):
+                np.max(part, axis=1, out=top)
+                if not top.all():  # the rows that were not looked at may wake those units
+                    asleep = ~top.all(axis=0)
+                    top[:, asleep] = array[:, :, asleep].max(axis=1)
 
     def figures(self, *, ratios: bool = True) -> dict[str, Array]:
         """The figures by name, (R,) each, of what `look` kept and of the last gradient.

@@ -7,7 +7,7 @@ import pytest
 
 from tests.trainer.conftest import config, fold
 from tests.trainer.test_replicates import assert_same
-from trainer import training
+from trainer import health, training
 from trainer.arrays import Array
 from trainer.config import Config
 from trainer.convolution import Image
@@ -46,6 +46,17 @@ def test_gradient_norms_are_those_of_the_last_step() -> None:
         step = before[f"{layer}.weight"][0] - after[f"{layer}.weight"][0]
         norm = np.linalg.norm(step) / 0.5
         assert found[f"health/gradient_norm_{layer + 1}"][0] == pytest.approx(norm, rel=1e-9)
+
+
+def test_a_unit_is_dead_only_if_no_row_wakes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = config({"activation": "relu", "init": {"normal": {"sigma": 3.0}}})
+    found, _ = trained(cfg, replicates=3)
+    monkeypatch.setattr(health, "ROWS", 2)  # whose means and variances are told
+    few, _ = trained(cfg, replicates=3)
+    for layer in (1, 2):
+        np.testing.assert_array_equal(few[f"health/dead_{layer}"], found[f"health/dead_{layer}"])
+    assert 0 < found["health/dead_2"].mean() < 1
+    assert (few["health/mean_1"] != found["health/mean_1"]).all()
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "elu"])
