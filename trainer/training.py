@@ -215,10 +215,9 @@ class _Run:
             if health is not None:
                 momentum = config.model.batch_norm.parameters.get("momentum", 0.0)
                 ratios = settled(momentum, epoch * group.steps) or config.model.reestimated
-                figures = health.figures(ratios=ratios)
-                self._history.note(members, epoch, figures)
+                self._history.note(members, epoch, health.figures(ratios=ratios))
                 looks = self._judged and everyone and epoch & (epoch - 1) == 0
-                if looks and hopeless({name: each.mean() for name, each in figures.items()}):
+                if looks and hopeless(self._history.until(epoch)):
                     self._hopeless, self._until = epoch < self._until, epoch
             if not (np.isfinite(loss).all() and np.isfinite(values[2]).all()):
                 self._diverged = self._until = epoch  # the others need not go further

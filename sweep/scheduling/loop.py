@@ -325,7 +325,7 @@ class Loop:
         self.search.report(trial)
         if outcome.finished or trial.epoch == trial.until:
             self._end(trial, Event.FINISH)
-        elif cause := hopeless(figures):
+        elif cause := hopeless(outcome.history):
             self._end(trial, Event.PRUNE, f"hopeless at epoch {trial.epoch}: {cause}")
         elif self.pruner.keeps(trial.number, trial.epoch, self._ladder(trial)):
             trial.happens(Event.ADVANCE)

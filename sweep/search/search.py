@@ -145,7 +145,7 @@ class Search:
         while self._queue is not None and (wanted := self._queue.first(but=self._taken)):
             try:
                 return wanted, read_point(self._study, wanted.point)
-            except ConfigError as error:  # its study has changed, or it was not `enqueue` who wrote
+            except (ConfigError, RecursionError) as error:  # not what `enqueue` has checked
                 self._queue.refuse(wanted.name, str(error))
         return None, {}
 

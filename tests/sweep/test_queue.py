@@ -149,6 +149,7 @@ def test_no_crash_loses_what_is_wanted_or_tries_it_twice(folder: Folder) -> None
         (b"\xff\xfe", "can't decode byte"),
         (b"[" * 100_000, "recursion"),
         (b"[0.1]", "must be a mapping of parameters, got list"),
+        (b'{"model.dropout": ' + b"[" * 500 + b"]" * 500 + b"}", "recursion"),
         (b'{"model.dropuot": 0.1}', "model.dropuot: is not a field that is searched"),
         (b'{"model.dropout": NaN}', "model.dropout: must be an option of the field"),
     ],

@@ -2,6 +2,7 @@
 
 import copy
 import tracemalloc
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,14 @@ def test_reading(scaled: bool, dtype: Any) -> None:
         np.testing.assert_array_equal(out, array[rows].astype(dtype))
     np.testing.assert_array_equal(np.asarray(found, dtype), array.astype(dtype))
     np.testing.assert_array_equal(np.asarray(found[7:90][::2]), array[7:90:2])
+
+
+@pytest.mark.parametrize(
+    "reckoned", [lambda x: x - X.mean(axis=0), lambda x: X * x, lambda x: x > 0, np.square]
+)
+def test_no_arithmetic_reads_all_rows(reckoned: Callable[[Any], Any]) -> None:
+    with pytest.raises(TypeError):
+        reckoned(on_disk(X))
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda each: each.name)
