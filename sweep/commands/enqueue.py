@@ -1,6 +1,7 @@
 """`enqueue`: a configuration that a sweep is to try next."""
 
 import shlex
+from pathlib import Path
 
 import click
 
@@ -29,15 +30,19 @@ def enqueue(name: str, assignments: tuple[str, ...], folder: str | None) -> None
     """
     from sweep.queue import Queue
     from sweep.spec.contradictions import DESIGNED
+    from sweep.spec.places import placed_option
     from sweep.spec.point import read_point
     from sweep.spec.study import check
     from sweep.spec.study_file import load, read_assignment
     from sweep.workspace import workspace
 
+    here = Path.cwd()
     with told():
         target = workspace(folder).existing(name)
         study = check(load(target.file))
-        point = read_point(study, dict(map(read_assignment, assignments)))
+        given = dict(map(read_assignment, assignments))
+        placed = {name: placed_option(name, option, here) for name, option in given.items()}
+        point = read_point(study, placed)
     if study.search.sampler.name in (*DESIGNED, "pbt"):
         raise Mistake(
             f"the sampler {study.search.sampler.name} has a plan that nothing is added to"

@@ -64,6 +64,8 @@ class Loop:
     trouble: str | None = None
     _started: float = 0.0
     _failures: int = 0
+    # the trials that have started and whose end is not on record; of those that have a link under
+    # way, since when; of those that wait for their last state to be kept, what fetches it
     _active: dict[int, Trial] = field(default_factory=dict)
     _submitted: dict[int, float] = field(default_factory=dict)
     _saving: dict[int, Callable[[], TrainerState]] = field(default_factory=dict)
@@ -88,6 +90,7 @@ class Loop:
             for number in self.stops():
                 if number in self._active and number not in self._saving:
                     self._end(self._active[number], Event.STOP, "stopped by the user")
+            self._leave_lost_cards()
             self._end_overdue()
         self.watch(self._standing())
         if self.states is not None and not self.search.wanted:
@@ -255,6 +258,16 @@ class Loop:
             trial.number, trial.config, replicates, slots=slots, cards=cards, now=self.clock()
         )
 
+    def _leave_lost_cards(self) -> None:
+        """Submits again, to a processor, what waits for a card when none is left."""
+        if self.devices is None or self.runner.cards():
+            return
+        for number in self.devices.on_cards():
+            trial = self._active[number]
+            self.runner.cancel(number)
+            trial.happens(Event.LOSE)  # and none of its losses: it is no fault of the trial's
+            self._submit(trial)
+
     def _settle(self, outcome: Outcome) -> None:
         trial = self._active.get(outcome.number)
         if trial is None:  # stopped while its link was on the way back
@@ -287,7 +300,8 @@ class Loop:
         rung = trial.next_rung()
         self.records.advanced(trial, outcome)
         if self.devices is not None:
-            self.devices.took(trial.number, outcome.seconds, outcome.epoch - trial.epoch)
+            epochs = outcome.epoch - trial.epoch
+            self.devices.took(trial.number, outcome.seconds, epochs, cold=outcome.cold)
         trial.epoch = outcome.epoch
         trial.worker_seconds += outcome.seconds
         trial.spends(outcome.timings(self.clock() - trial.submitted_at))
@@ -311,7 +325,7 @@ class Loop:
         self.search.report(trial)
         if outcome.finished or trial.epoch == trial.until:
             self._end(trial, Event.FINISH)
-        elif cause := hopeless(figures):
+        elif cause := hopeless(outcome.history):
             self._end(trial, Event.PRUNE, f"hopeless at epoch {trial.epoch}: {cause}")
         elif self.pruner.keeps(trial.number, trial.epoch, self._ladder(trial)):
             trial.happens(Event.ADVANCE)
@@ -344,7 +358,7 @@ class Loop:
         learnt = trial.state in (State.COMPLETE, State.PRUNED) and trial.epoch > 0
         learnt = learnt and trial.same_as is None
         fetch = cache(lambda: self.runner.state(trial.number)) if learnt else None
-        if self.states is not None and fetch is not None and trial.until is not None:
+        if self.states is not None and fetch is not None and _may_be_parent(trial):
             with suppress(StateLost):
                 self.states.save(trial.number, fetch())
                 self._saving[trial.number] = fetch
@@ -387,3 +401,8 @@ class Loop:
         """Leaves a trial to a later run."""
         self.records.left(trial)
         self._forget(trial)
+
+
+def _may_be_parent(trial: Trial) -> bool:
+    """Whether others may start from its last state: it is a segment that is not the last."""
+    return trial.until is not None and trial.until < int(trial.config["training"]["epochs"])

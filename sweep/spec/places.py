@@ -43,7 +43,16 @@ def placed(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     storage = made.get("storage")
     if isinstance(storage, str) and storage and "://" not in storage and storage[0] not in "/~":
         made["storage"] = str(folder / storage)
-    return renamed(made, lambda name: str(folder / name) if beside(name) else name)
+    return renamed(made, _beginning(folder))
+
+
+def placed_option(field: str, option: Any, folder: Path) -> Any:
+    """An option of a searched field as a study has it whose relative paths begin at the folder."""
+    return _renamed(option, field, _beginning(folder)) if _starts(field) else option
+
+
+def _beginning(folder: Path) -> Rename:
+    return lambda name: str(folder / name) if beside(name) else name
 
 
 def relative(source: str) -> str | None:
@@ -116,7 +125,7 @@ def _claim(claim: Any, rename: Rename) -> Any:
 
 
 def _starts(field: Any) -> bool:
-    """Whether a claim's field is, or is below, `model.start_from`."""
+    """Whether a searched field is, or is below, `model.start_from`."""
     return isinstance(field, str) and f"{field}.".startswith(f"{START}.")
 
 

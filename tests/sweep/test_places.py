@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sweep.spec.places import opened, placed
+from sweep.spec.places import opened, placed, placed_option
 from sweep.spec.study import check
 from sweep.spec.study_file import dump
 
@@ -61,6 +61,13 @@ def test_so_does_a_model_to_start_from(start: object, absolute: object) -> None:
     assert placed(values, HERE) == {"model": {"start_from": absolute, "hidden": [4]}}
     own = {**values, "trainer": "mine:Trainer"}  # whose argument that is
     assert placed(own, HERE) == own
+
+
+def test_so_does_an_option_that_is_given_alone() -> None:
+    assert placed_option("model.start_from", A, HERE) == ABSOLUTE
+    assert placed_option("model.start_from.1.source", "a.npz", HERE) == "/here/a.npz"
+    assert placed_option("model.start_from", None, HERE) is None
+    assert placed_option("data.preprocess", "a.npz", HERE) == "a.npz"
 
 
 def test_claims_go_by_the_same_names() -> None:

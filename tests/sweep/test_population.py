@@ -255,6 +255,13 @@ def test_a_segment_whose_state_can_t_be_saved_is_left_to_a_later_run() -> None:
     assert sweep.of("end") == []
 
 
+def test_the_last_segment_is_no_parent_and_needs_no_state() -> None:
+    sweep = Sweep(trials=2, slots=1)
+    sweep.search.segments = {0: (None, 3), 1: (0, 9)}
+    sweep.run()
+    assert sweep.saved.times == [0]
+
+
 def test_a_segment_that_was_saved_but_is_not_on_record_is_trained_again() -> None:
     """Its driver died between the two, so that its values are lost."""
     sweep = Sweep(trials=2, slots=1, saved={0: 4, 1: 9})
