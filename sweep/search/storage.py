@@ -26,7 +26,7 @@ from sweep.search.journal import Journal, mend
 from sweep.search.lock import POSTGRESQL, Lock
 from sweep.search.trial import State, Trial
 from sweep.spec.objectives import Direction
-from sweep.workspace import WAIT_SECONDS, StorageUnavailable, StudyInUse
+from sweep.workspace import WAIT_SECONDS, StorageUnavailable
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
