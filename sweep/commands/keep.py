@@ -1,6 +1,6 @@
 """`reproduce`, `sync` and `delete`: what is done with a study after its sweep."""
 
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING
 
 import click
@@ -17,7 +17,8 @@ from sweep.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from sweep.workspace import StudyFolder
+    from sweep.scheduling.folders import Folder
+    from sweep.workspace import StudyFolder, Workspace
 
 
 @click.command()
@@ -121,7 +122,7 @@ def delete(name: str, yes: bool, folder: str | None) -> None:
     Example:
       python -m sweep delete digits
     """
-    from sweep.recording.outbox import Outbox
+    from sweep.search.storage import held
     from sweep.workspace import workspace
 
     with told():
@@ -131,12 +132,26 @@ def delete(name: str, yes: bool, folder: str | None) -> None:
         raise Mistake(f"study {name!r} is in use; stop it first", IN_USE)
     if not yes:
         click.confirm(f"Delete study {name!r} in {study.path} and its runs in MLflow?", abort=True)
+    where = study.storage
+    with told(), study.held(), held(where, name) if isinstance(where, str) else nullcontext():
+        _delete(study, place)
+    click.echo(f"deleted {name}")
+
+
+def _delete(study: "StudyFolder", place: "Workspace") -> None:
+    """Removes a study that is held; what can be wrong is found first."""
+    from sweep.recording.outbox import Outbox
+    from sweep.search.storage import discard
+
+    states = _states(study)
     with closing(Outbox(study.outbox, reading=True)) as outbox:
         experiment, runs = outbox.fact("experiment_id"), outbox.run_ids()
         elsewhere = bool(runs) and not outbox.aims_at(place.tracking_uri)
         store = outbox.fact("tracking_uri")
     if elsewhere:
-        raise Mistake(f"study {name!r} was recorded elsewhere: set MLFLOW_TRACKING_URI to {store}")
+        raise Mistake(
+            f"study {study.name!r} was recorded elsewhere: set MLFLOW_TRACKING_URI to {store}"
+        )
     if experiment is not None:
         from sweep.recording import tracking
 
@@ -145,34 +160,30 @@ def delete(name: str, yes: bool, folder: str | None) -> None:
             tracking.discard(client, experiment, runs.values())
         except tracking.TrackingError as error:
             raise Mistake(str(error)) from None
-    _delete_states(study)
+    if states is not None:
+        try:
+            states.discard()
+        except OSError as error:
+            raise Mistake(f"storage: its states can't be removed: {error}") from None
     if isinstance(study.storage, str):
-        from sweep.search.storage import discard
-
-        with told():
-            discard(study.storage, name)
+        discard(study.storage, study.name)
     study.discard()
-    click.echo(f"deleted {name}")
 
 
-def _delete_states(study: "StudyFolder") -> None:
-    """Removes the saved states of trials from where the study file keeps them."""
+def _states(study: "StudyFolder") -> "Folder | None":
+    """Where the states of its trials are, if that is not in the study's folder.
+
+    The rest of its study file may have mistakes, such as a model that is gone.
+    """
     from sweep.scheduling.folders import folder, kept_as
     from sweep.search.storage import IDENTITY, Storage
-    from sweep.spec.study import check
     from sweep.spec.study_file import load
 
-    with told():
-        storage = check(load(study.file)).storage
-        if storage is None:
-            return
-        try:
-            identity = Storage(study.storage, study.name).notes().get(IDENTITY)
-        except FileNotFoundError:  # it was stored and never run
-            return
-        if identity is None:
-            return
-        try:
-            folder(storage, kept_as(study.name, identity)).discard()
-        except OSError as error:
-            raise Mistake(f"storage: its states can't be removed from {storage}: {error}") from None
+    storage = load(study.file).get("storage")
+    if not isinstance(storage, str):
+        return None
+    try:
+        identity = Storage(study.storage, study.name).notes().get(IDENTITY)
+    except FileNotFoundError:  # it was stored and never run
+        return None
+    return None if identity is None else folder(storage, kept_as(study.name, identity))

@@ -9,8 +9,8 @@ the driver waits for it, and what it was writing is written once.
 import datetime as dt
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
@@ -229,6 +230,29 @@ def study_file(url: str, study: str) -> str | None:
         return None
     text: str | None = storage.notes().get(STUDY)
     return text
+
+
+@contextmanager
+def held(url: str, study: str) -> Iterator[None]:
+    """Holds a study in PostgreSQL, as its driver does, while it is removed.
+
+    Raises:
+        StudyInUse: a driver holds it.
+        StorageUnavailable: the database does not answer.
+    """
+    if not url.startswith(POSTGRESQL):
+        yield
+        return
+    engine = create_engine(url)
+    Lock(study).guard(engine)
+    try:
+        engine.connect().close()  # the pool keeps it
+    except SQLAlchemyError as error:
+        raise StorageUnavailable(f"the study storage: {_cause(error)}") from error
+    try:
+        yield
+    finally:
+        engine.dispose()
 
 
 def discard(url: str, study: str) -> None:

@@ -70,6 +70,18 @@ def test_a_deleted_study_is_gone_and_its_name_is_free(copied: Sweep) -> None:
     assert SMOKE.exists()
 
 
+def test_a_study_whose_file_is_no_longer_right_can_be_deleted(copied: Sweep) -> None:
+    file = Workspace(copied.workspace).study("smoke").file
+    file.write_text(file.read_text() + "  no: [yaml")
+    assert "is not valid YAML" in copied("delete", "smoke", "--yes", code=2)
+    client = MlflowClient(f"sqlite:///{copied.workspace / 'mlflow.db'}")
+    assert client.get_experiment_by_name("smoke") is not None  # where its states are is not known
+    file.write_text("model: {start_from: {source: gone.npz}}")
+    copied("delete", "smoke", "--yes")
+    assert not file.exists()
+    assert client.get_experiment_by_name("smoke") is None
+
+
 def test_runs_of_others_are_not_deleted(copied: Sweep) -> None:
     """Two workspaces with a study of one name may record in one store."""
     client = MlflowClient(f"sqlite:///{copied.workspace / 'mlflow.db'}")

@@ -18,7 +18,7 @@ from sweep.recording import tracking
 from sweep.search import lock
 from sweep.search.storage import Storage, taken
 from sweep.search.trial import Event, Trial
-from sweep.workspace import StudyInUse
+from sweep.workspace import StudyInUse, Workspace
 from tests.integration.conftest import SMOKE, Sweep, eventually
 from tests.integration.postgres import Postgres, postgres
 
@@ -206,6 +206,27 @@ def test_a_driver_waits_until_the_server_gives_up_its_own_lost_connection(
 def test_the_server_gives_up_a_lost_connection_before_its_driver_does() -> None:
     idle, interval, count, unanswered = lock.ABANDONED.values()
     assert max(idle + interval * count, unanswered / 1000) < lock.GRACE_SECONDS
+
+
+def test_a_study_that_runs_in_another_workspace_is_not_deleted(
+    tmp_path: Path, server: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSFILE", str(server.passfile))
+    url = server.url("studies")
+    here = Sweep(tmp_path / "results", None)
+    folder = Workspace(here.workspace).study("shared")
+    folder.path.mkdir(parents=True)
+    folder.file.write_text("model: none", encoding="utf-8")  # which is no study any more
+    (folder.path / "storage").write_text(url, encoding="utf-8")
+    theirs = Storage(url, "shared", directions=["maximize"])
+    said = here("delete", "shared", "--yes", code=3)
+    assert "study 'shared' is in use by another driver on its database" in said
+    theirs.note("key", 1)
+    theirs.close()
+    assert folder.file.exists()
+    here("delete", "shared", "--yes")
+    assert not taken(url, "shared")
+    assert not folder.path.exists()
 
 
 @contextmanager
