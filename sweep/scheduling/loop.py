@@ -309,7 +309,7 @@ class Loop:
         trial.values = trial.metrics[self.study.metric]
         trial.others = self.study.others(trial.metrics)
         trial.excess = excesses(self.study.constraints, trial.metrics)
-        trial.environment, trial.host = outcome.environment, outcome.host
+        trial.trained_in(outcome.environment, outcome.host)
         figures = outcome.figures()
         trial.diagnosis = diagnose(figures)
         if outcome.diverged is not None or not all(map(math.isfinite, trial.scores)):
