@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sweep.scheduling.runner import Link, Lost, Outcome
+from sweep.scheduling.runner import Link, Lost, Outcome, StateLost
 from sweep.search.population import FACTORS, Population
 from sweep.search.sampler import Params, Result
 from sweep.search.search import Search
@@ -17,6 +17,7 @@ from sweep.spec import space
 from sweep.spec.study import Study, check
 from tests.sweep.fakes import FakeStates, Sweep, advanced
 from trainer.rules import ConfigError
+from trainer.state import State as TrainerState
 
 SIZE, SEGMENTS, EPOCHS = 6, 3, 10
 VALUES: dict[str, Any] = {
@@ -253,6 +254,23 @@ def test_a_segment_whose_state_can_t_be_saved_is_left_to_a_later_run() -> None:
     assert sweep.loop.trouble == "the states from which trials start can't be saved (storage)"
     assert sweep.of("left") == [0]
     assert sweep.of("end") == []
+
+
+def test_a_segment_whose_state_is_lost_before_it_is_kept_is_trained_again() -> None:
+    sweep = Sweep(trials=2, slots=1)
+    sweep.search.segments = {0: (None, 3), 1: (0, 9)}
+    fetched, fetch = iter([True, False]), sweep.runner.state
+
+    def state(number: int) -> TrainerState:
+        if number == 0 and next(fetched, False):
+            raise StateLost("its machine is gone")
+        return fetch(number)
+
+    sweep.runner.state = state  # type: ignore[method-assign]
+    sweep.loop.run()
+    assert sweep.states() == [State.COMPLETE] * 2
+    assert [(link.number, link.until) for link in sweep.runner.links] == [(0, 3), (0, 3), (1, 9)]
+    assert sweep.saved.times == [0]
 
 
 def test_the_last_segment_is_no_parent_and_needs_no_state() -> None:
