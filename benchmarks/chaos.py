@@ -24,6 +24,7 @@ from benchmarks.report import Row, row
 VICTIMS = ("driver", "worker", "recorder", "ray")
 KILLS = 20
 KILLS_A_SWEEP = 4
+LOOK_SECONDS = 0.02
 SECONDS = 180.0
 """After so long a driver that was left alone counts as hanging, and that as a loss."""
 
@@ -98,9 +99,9 @@ def _disturbed(
     while done < kills:
         victim = draw.choice(VICTIMS)
         time.sleep(draw.uniform(0, usual / kills))
-        found = _processes(driver.pid, victim)
+        found = _awaited(driver, victim, usual)
         if found is None and driver.poll() is None:
-            continue  # no such process now: another victim, at another moment
+            continue  # no such process came: another victim, at another moment
         if found is None or driver.poll() is not None:
             if (place / "digits" / "study.yaml").exists() and _whole(place):
                 break
@@ -117,7 +118,19 @@ def _disturbed(
     return hung + (not _ended(last))
 
 
-def _processes(driver: int, victim: str) -> psutil.Process | None:
+def _awaited(
+    driver: "subprocess.Popen[bytes]", victim: str, seconds: float
+) -> psutil.Process | None:
+    """The victim once it is there; None if it does not come, or the driver has ended."""
+    deadline = time.monotonic() + seconds
+    while driver.poll() is None and time.monotonic() < deadline:
+        if (found := _found(driver.pid, victim)) is not None:
+            return found
+        time.sleep(LOOK_SECONDS)
+    return None
+
+
+def _found(driver: int, victim: str) -> psutil.Process | None:
     """The victim among the driver and its own descendants, if it is there now."""
     try:
         process = psutil.Process(driver)

@@ -67,6 +67,9 @@ class Oracle:
     def adopt(self, number: int, state: State) -> None:
         """Nothing to take over."""
 
+    def cancel(self, number: int) -> None:
+        """Nothing: a link that was submitted ends."""
+
     def forget(self, number: int) -> None:
         """Nothing to forget."""
 

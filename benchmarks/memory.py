@@ -1,9 +1,11 @@
-"""What each further worker costs of a machine's memory, with data in memory and on disk."""
+"""What each worker costs of a machine's memory, with data in memory and on disk."""
 
 import math
+import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -28,9 +30,9 @@ FOLDS = 5
 def run(quick: bool) -> tuple[list[Row], dict[str, Any]]:
     """Fashion-MNIST, where its files are at hand, and synthetic rows: on disk against in memory.
 
-    The figures are growths of the sum of the proportional set sizes (PSS) of all processes of the
-    sweep, in which each page counts once however many share it. In memory, Ray's object store holds
-    the data, once for all workers; on disk they map them, and the system may drop what is mapped.
+    In memory, Ray's object store holds the data, once for all workers; on disk they map them, and
+    the system may drop what is mapped. Neither counts as a worker's own: that is its anonymous
+    memory, at its most while it trains, in the median over the workers.
     """
     megabytes = SMALL_MB if quick else LARGE_MB
     sets: list[tuple[str, str, int, int | None]] = [
@@ -46,7 +48,7 @@ def run(quick: bool) -> tuple[list[Row], dict[str, Any]]:
     for name, source, size, folds in sets:
         disk, memory = (_child(source, size, folds, on_disk) for on_disk in (True, False))
         for what, title in (
-            ("extra", "memory per extra worker"),
+            ("worker", "a worker's own memory"),
             ("store", "what the object store holds"),
             ("driver", "the driver's memory, without what is mapped"),
             ("seconds", "an epoch of one worker, s"),
@@ -76,7 +78,7 @@ def synthetic() -> tuple[Array, Array]:
 
 
 def cost(source: str, megabytes: int, folds: int | None, on_disk: bool) -> dict[str, float]:
-    """Megabytes and seconds of one worker, and what three more add while all train an epoch."""
+    """Megabytes of the workers while all train an epoch, and seconds of one that trains alone."""
     import os
 
     import ray
@@ -103,38 +105,42 @@ def cost(source: str, megabytes: int, folds: int | None, on_disk: bool) -> dict[
     sweep.datasets.STORE = 0.0 if on_disk else 1000.0
     datasets = Datasets(study, allow_code=[SYNTHETIC.partition(":")[0]])
     assert bool(datasets.data(study.first_config()).tables) == on_disk
-    peaks = []
+    own: dict[int, float] = {}
     with closing(RayRunner(datasets, study.resources, None)) as runner:
         runner.slots()
         for count, first in ((1, 0), (WORKERS, 1)):
             for number in range(first, first + count):
                 runner.submit(Link(number, study.first_config(), 1, 0, study.replicates))
-            left, peak, began = count, 0.0, time.perf_counter()
+            left, began = count, time.perf_counter()
             while left:
                 left -= len(runner.wait(LOOK_SECONDS))
-                peak = max(peak, _whole())
-            peaks.append(peak)
+                for worker, held in _training():
+                    own[worker] = max(own.get(worker, 0.0), held)
             if count == 1:
                 seconds = time.perf_counter() - began
         store = ray.cluster_resources()["object_store_memory"]
         free = ray.available_resources().get("object_store_memory", 0.0)
-    data, own = datasets.data(study.first_config()).folds[0], psutil.Process().memory_info()
+    data = datasets.data(study.first_config()).folds[0]
     return {
         "size": 4 * (data.x_train.shape[0] + data.x_val.shape[0]) * data.x_train.shape[1] / 1e6,
-        "extra": (peaks[1] - peaks[0]) / (WORKERS - 1),
+        "worker": statistics.median(own.values()),
         "store": (store - free) / 1e6,
-        "driver": (own.rss - own.shared) / 1e6,
+        "driver": _own(psutil.Process()),
         "seconds": seconds,
     }
 
 
-def _whole() -> float:
-    """The proportional set sizes of this process and all that it has started, added up, in MB."""
-    here = psutil.Process()
-    total = 0.0
-    for each in (here, *here.children(recursive=True)):
+def _training() -> Iterator[tuple[int, float]]:
+    """The workers that train now, by their process, and what each has for itself, in MB."""
+    for each in psutil.Process().children(recursive=True):
         try:
-            total += each.memory_full_info().pss / 1e6
+            if "".join(each.cmdline()).startswith("ray::advance"):
+                yield each.pid, _own(each)
         except psutil.Error:  # it has ended
             continue
-    return total
+
+
+def _own(process: psutil.Process) -> float:
+    """What a process has in MB, without what it maps of files and of the object store."""
+    memory = process.memory_info()
+    return (memory.rss - memory.shared) / 1e6

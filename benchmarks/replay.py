@@ -118,6 +118,9 @@ class Replay:
     def adopt(self, number: int, state: State) -> None:
         """Nothing to take over."""
 
+    def cancel(self, number: int) -> None:
+        """Nothing: a link that was submitted ends."""
+
     def forget(self, number: int) -> None:
         """Forgets which row the trial is and how far it had come."""
         self._rows.pop(number, None)

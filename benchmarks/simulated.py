@@ -89,6 +89,9 @@ class Simulated:
     def adopt(self, number: int, state: State) -> None:
         """Nothing."""
 
+    def cancel(self, number: int) -> None:
+        """Nothing: a link that was submitted ends."""
+
     def forget(self, number: int) -> None:
         """Nothing: a link that was submitted ends."""
 

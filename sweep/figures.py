@@ -1,5 +1,8 @@
 """Numbers as a person reads them: four digits that say something, of microseconds as of counts."""
 
+SCORES = {"accuracy": "accuracy", "r2": "R²"}
+"""What nets are scored by, as metrics name it and in words."""
+
 
 def figure(value: float) -> str:
     """A number with four digits, or those of a whole number up to a million."""

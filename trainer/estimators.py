@@ -22,7 +22,7 @@ from trainer.data import Data, Fold, split
 from trainer.dataset import Dataset
 from trainer.folding import fold
 from trainer.losses import LOSSES, OF_NUMBERS
-from trainer.prediction import predict, predict_proba
+from trainer.prediction import predict
 from trainer.preprocessing import PREPROCESSING, fit, transform
 from trainer.reading import read_settings
 from trainer.rules import (
@@ -123,9 +123,16 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         whole = {name: entry.default for name, entry in _EVERY.items()} | tree
         return Config(build(Model, whole), build(Training, whole)), build(Fitting, whole)
 
-    def _trained(self, config: Config, fitting: Fitting, dataset: Dataset) -> Self:
-        """Learns from a data set without a test split."""
-        data, self.preprocessing_ = _prepared(dataset, config, fitting)
+    def fit(self, X: Any, y: Any) -> Self:
+        """Trains the net on the rows X (N, D) and their y, see the class.
+
+        Raises:
+            ConfigError: parameters that break their rules, each with the rule and the value.
+            ValueError: X or y is of no use.
+            FloatingPointError: the loss became NaN or infinite.
+        """
+        config, fitting = self._checked()
+        data, self.preprocessing_ = _prepared(self._dataset(X, y), config, fitting)
         seed, epochs = fitting.random_state, config.training.epochs
         progress = train(config, data, None, epochs, seed=seed, replicates=1)
         if progress.diverged is not None:
@@ -138,6 +145,10 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         self.config_, self.weights_ = fold(config, exact)
         return self
 
+    def _dataset(self, X: Any, y: Any) -> Dataset:
+        """Rows and y, checked, without a test split; notes what predictions need to know of y."""
+        raise NotImplementedError
+
     def _rows(self, X: Any) -> Array:
         """X as the net takes it, once it has been fitted."""
         check_is_fitted(self)
@@ -146,7 +157,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
 
 
 class Classifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
-    """A net that tells classes apart.
+    """A net that tells classes apart; y are their labels (N,), numbers or words.
 
     Attributes:
         classes_: the labels in order (K,).
@@ -155,15 +166,7 @@ class Classifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
     _parameters = _with_losses(of_numbers=False)
     __init__ = _taking(_parameters)
 
-    def fit(self, X: Any, y: Any) -> Self:
-        """Trains the net on the rows X (N, D) and their labels y (N,), numbers or words.
-
-        Raises:
-            ConfigError: parameters that break their rules, each with the rule and the value.
-            ValueError: X or y is of no use for classification.
-            FloatingPointError: the loss became NaN or infinite.
-        """
-        config, fitting = self._checked()
+    def _dataset(self, X: Any, y: Any) -> Dataset:
         X, y = validate_data(self, X, y, dtype=np.float32)
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
@@ -172,12 +175,12 @@ class Classifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
                 f"y: must have at least two classes, got one class ({self.classes_[0]})"
             )
         classes = tuple(map(str, range(len(self.classes_))))
-        return self._trained(config, fitting, Dataset(X, labels, classes))
+        return Dataset(X, labels, classes)
 
     def predict_proba(self, X: Any) -> Array:
         """The probabilities (N, K) of the classes for the rows X (N, D)."""
         x = self._rows(X)
-        return np.asarray(predict_proba(self.config_, self.weights_, x)[0])
+        return np.asarray(predict(self.config_, self.weights_, x)[0])
 
     def predict(self, X: Any) -> Array:
         """The most likely label (N,) of each row of X (N, D)."""
@@ -186,27 +189,19 @@ class Classifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
 
 
 class Regressor(RegressorMixin, _Estimator):  # type: ignore[misc]
-    """A net that predicts numbers, by their mean squared error."""
+    """A net that predicts numbers y (N,) or (N, K), by their mean squared error."""
 
     _parameters = _with_losses(of_numbers=True, without=("label_smoothing", "per_class"))
     __init__ = _taking(_parameters)
 
-    def fit(self, X: Any, y: Any) -> Self:
-        """Trains the net on the rows X (N, D) and their targets y (N,) or (N, K).
-
-        Raises:
-            ConfigError: parameters that break their rules, each with the rule and the value.
-            ValueError: X or y is of no use for regression.
-            FloatingPointError: the loss became NaN or infinite.
-        """
-        config, fitting = self._checked()
+    def _dataset(self, X: Any, y: Any) -> Dataset:
         X, y = validate_data(self, X, y, dtype=np.float32, multi_output=True, y_numeric=True)
         if len(X) < 2:
             raise ValueError("X: must have at least two rows, which y can vary over, got 1 sample")
         self._flat = y.ndim == 1
         targets = np.asarray(y, np.float64).reshape(len(X), -1)
         names = tuple(f"y{each}" for each in range(targets.shape[1]))
-        return self._trained(config, fitting, Dataset(X, targets, (), targets=names))
+        return Dataset(X, targets, (), targets=names)
 
     def predict(self, X: Any) -> Array:
         """The targets (N,) or (N, K), as they were given, of the rows X (N, D)."""

@@ -5,6 +5,7 @@ first block of validation rows, as prediction leaves them in memory. It draws no
 nothing, so a training has the same bits with it and without.
 """
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -13,7 +14,7 @@ from trainer.arrays import Array
 from trainer.network import Layout, Network
 
 ROWS = 128
-"""Validation rows, or pixels of images, that are looked at, at most."""
+"""Validation rows, or pixels of images, that means and variances are of, at most."""
 
 UNSETTLED = 0.01
 """Weight that the running statistics may still give to their start of 0 and 1."""
@@ -36,7 +37,7 @@ class Health:
       over its units;
     - `health/saturated_i`: the share of a hidden layer's activations in the flat parts of a sigmoid
       or tanh;
-    - `health/dead_i`: the share of its units that are 0 for every row;
+    - `health/dead_i`: the share of its units that are 0 for every row of the block;
     - `health/variance_ratio_i`: the variance of what enters its batch norm, in prediction over in
       training (the running variance): 1 unless dropout or few rows shift it (Li et al. 2018).
       NaN until the running variance has settled, see `settled`;
@@ -73,6 +74,7 @@ class Health:
             return
         rows = min(ROWS, *(array.shape[1] for array in arrays))
         self._sources = [_spread(array, rows) for array in arrays]
+        self._tops = [np.empty_like(array[:, 0]) for array in self._active.values()]
         widths = [array.shape[2] for array in arrays]
         ends = np.cumsum(widths)
         self._widths, self._starts = np.array(widths), ends - widths
@@ -85,9 +87,17 @@ class Health:
 
     def look(self) -> None:
         """Keeps the activations, while they are in memory."""
-        if self._active:
-            for part, source in zip(self._parts, self._sources, strict=True):
-                np.copyto(part, source)
+        if not self._active:
+            return
+        for part, source in zip(self._parts, self._sources, strict=True):
+            np.copyto(part, source)
+        if self._activation in DEAD:
+            parts = self._parts[: len(self._tops)]
+            for top, part, array in zip(self._tops, parts, self._active.values(), strict=True):
+                np.max(part, axis=1, out=top)
+                if not top.all():  # the rows that were not looked at may wake those units
+                    asleep = ~top.all(axis=0)
+                    top[:, asleep] = array[:, :, asleep].max(axis=1)
 
     def figures(self, *, ratios: bool = True) -> dict[str, Array]:
         """The figures by name, (R,) each, of what `look` kept and of the last gradient.
@@ -105,15 +115,14 @@ class Health:
         mean = np.matmul(self._share, self._sample)[:, 0]
         square = np.matmul(self._share, self._squares)[:, 0]
         variance = np.maximum(square - mean * mean, 0)
-        means, variances, dead = (
-            np.add.reduceat(each, self._starts, axis=1) / self._widths
-            for each in (mean, variance, (square == 0).astype(mean.dtype))
+        means, variances = (
+            np.add.reduceat(each, self._starts, axis=1) / self._widths for each in (mean, variance)
         )
         for at, name in enumerate(self._active):
             found[_key("mean", name)] = means[:, at]
             found[_key("variance", name)] = variances[:, at]
             if self._activation in DEAD:
-                found[_key("dead", name)] = dead[:, at]
+                found[_key("dead", name)] = (self._tops[at] == 0).mean(axis=1)
             if self._activation in SATURATED:
                 found[_key("saturated", name)] = self._saturated(self._parts[at])
         for at, (name, running) in enumerate(self._running.items(), len(self._active)):
@@ -148,8 +157,14 @@ def _key(figure: str, layer: str) -> str:
 
 
 def _spread(array: Array, rows: int) -> Array:
-    """So many rows, at equal distances: of images the rows are pixels, and neighbours alike."""
-    return array[:, :: array.shape[1] // rows][:, :rows]
+    """So many rows, at equal distances: of images the rows are pixels, and neighbours alike.
+
+    The distance has no divisor in common with the number of rows, and so of pixels: they are from
+    all places in an image.
+    """
+    count = array.shape[1]
+    distance = next(step for step in range(count // rows, 0, -1) if math.gcd(step, count) == 1)
+    return array[:, ::distance][:, :rows]
 
 
 def _flat(view: Array) -> Array:

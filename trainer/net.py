@@ -7,7 +7,7 @@ from trainer.arrays import Array
 from trainer.config import Config
 from trainer.data import Data
 from trainer.device import Device
-from trainer.prediction import predict_proba
+from trainer.prediction import predict
 from trainer.protocol import Progress
 from trainer.state import State, weights
 from trainer.training import train
@@ -42,5 +42,5 @@ class Net:
         )
 
     def predict_proba(self, state: State, x: Array) -> Array:
-        """Class probabilities (R, n, K) for the rows of x (n, D)."""
-        return predict_proba(self.config, weights(self.config, state), x)
+        """As `prediction.predict`: of a net that predicts numbers, they."""
+        return predict(self.config, weights(self.config, state), x)

@@ -114,13 +114,8 @@ class Evaluation:
             tape.run()
 
 
-def predict_proba(config: Config, weights: Mapping[str, Array], x: Features) -> Array:
-    """Class probabilities (R, n, K) for the rows of x (n, D)."""
-    return predict(config, weights, x)
-
-
 def predict(config: Config, weights: Mapping[str, Array], x: Features) -> Array:
-    """What a net answers (R, n, K) for the rows of x (n, D): probabilities, or numbers.
+    """What a net answers (R, n, K) for the rows of x (n, D): class probabilities, or numbers.
 
     In the type of the last layer, see `targets.restored`.
     """

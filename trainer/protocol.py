@@ -27,7 +27,7 @@ class Progress:
         diverged: the epoch at which a replicate's loss became NaN or infinite.
         finished: whether there is nothing left to train.
         hopeless: of our nets, whether they returned before `until` because no training can help;
-            of what, `diagnosis.hopeless` tells by the figures of the last epoch.
+            of what, `diagnosis.hopeless` tells by the history.
     """
 
     state: State

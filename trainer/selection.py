@@ -28,6 +28,7 @@ class Selection:
 
     ndim = 2
     dtype = np.dtype(np.float32)
+    __array_ufunc__ = None  # arithmetic would read all rows at once, unnoticed
 
     def __init__(
         self, table: Table, index: Array, shift: Array | None = None, scale: Array | None = None

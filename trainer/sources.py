@@ -128,10 +128,10 @@ def _parquet(place: str) -> Content:
 
 
 def _table(place: str, read: Callable[[Path], Any]) -> Content:
-    """A table with one column of labels, numbers or words, or of targets; the rest are features."""
+    """A table with one column to predict: labels, numbers or words, or targets."""
     path, _, target = place.rpartition("#")
     if not path or not target:
-        raise DataError(f"{place}: must end in #COLUMN, the column of the labels")
+        raise DataError(f"{place}: must end in #COLUMN, the column to predict")
     file = _file(path)
     try:
         table = read(file)
@@ -140,15 +140,15 @@ def _table(place: str, read: Callable[[Path], Any]) -> Content:
     if target not in table.columns:
         known = ", ".join(map(str, table.columns))
         raise DataError(f"{path}: must have the column {target}, got {known}")
-    labels = table.pop(target)
-    if labels.isna().any():
-        raise DataError(f"{path}: column {target} must have a label in every row")
+    column = table.pop(target)
+    if column.isna().any():
+        raise DataError(f"{path}: column {target} must have a value in every row")
     words = [str(name) for name, kind in table.dtypes.items() if kind.kind not in "biuf"]
     if words:
         raise DataError(f"{path}: features must be numbers, got words in {', '.join(words)}")
-    if labels.dtype.kind in "biuf":
-        return Content(path, table.to_numpy(np.float64), labels.to_numpy(), target=target)
-    names, y = np.unique(labels.to_numpy().astype(str), return_inverse=True)
+    if column.dtype.kind in "biuf":
+        return Content(path, table.to_numpy(np.float64), column.to_numpy(), target=target)
+    names, y = np.unique(column.to_numpy().astype(str), return_inverse=True)
     return Content(path, table.to_numpy(np.float64), y, names=tuple(map(str, names)))
 
 

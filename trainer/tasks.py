@@ -129,6 +129,12 @@ CLASSIFICATION: Task = Classification()
 REGRESSION: Task = Regression()
 
 
+def explained(y: Array, answers: Array) -> Array:
+    """R² of each target (K,), see `Regression.share`, of answers (n, K) where y (n, K) is right."""
+    errors, whole = np.square(y - answers).sum(axis=0), REGRESSION.whole(y[None])[0]
+    return REGRESSION.share(errors[:, None], whole[:, None])
+
+
 def metrics(task: Task) -> tuple[str, str, str, str]:
     """The four metrics of every epoch."""
     return "train_loss", f"train_{task.metric}", "val_loss", f"val_{task.metric}"

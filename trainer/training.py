@@ -22,7 +22,7 @@ from trainer.prediction import Evaluation, inputs, stacked
 from trainer.protocol import Progress
 from trainer.reestimation import Reestimation
 from trainer.rules import ConfigError
-from trainer.schedules import factors, follow
+from trainer.schedules import MONITORED, factors, follow
 from trainer.selection import Features, Selection
 from trainer.state import SECONDS, State, begun, frozen
 from trainer.targets import standardised
@@ -215,10 +215,9 @@ class _Run:
             if health is not None:
                 momentum = config.model.batch_norm.parameters.get("momentum", 0.0)
                 ratios = settled(momentum, epoch * group.steps) or config.model.reestimated
-                figures = health.figures(ratios=ratios)
-                self._history.note(members, epoch, figures)
+                self._history.note(members, epoch, health.figures(ratios=ratios))
                 looks = self._judged and everyone and epoch & (epoch - 1) == 0
-                if looks and hopeless({name: each.mean() for name, each in figures.items()}):
+                if looks and hopeless(self._history.until(epoch)):
                     self._hopeless, self._until = epoch < self._until, epoch
             if not (np.isfinite(loss).all() and np.isfinite(values[2]).all()):
                 self._diverged = self._until = epoch  # the others need not go further
@@ -329,7 +328,7 @@ class _Run:
                 state[f"metrics.{name}"][members] = value
             return False
         monitor = stopping.monitor.name
-        sign = 1 if monitor == "val_loss" else -1
+        sign = MONITORED[monitor]
         for place, each in enumerate(members):
             best = state[f"metrics.{monitor}"][each]
             if np.isnan(best) or sign * named[monitor][place] < sign * best:

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
 
 from sweep.answers.claims import Finding
+from sweep.answers.intervals import ERROR, interval
 from sweep.answers.results import Results, TrialResult
-from sweep.answers.summary import SCORES, spread
+from sweep.answers.summary import spread
+from sweep.figures import SCORES
 from sweep.spec.claims import shown
 
 
@@ -22,7 +23,7 @@ class Cost:
         epochs: in epochs, of training and validation: what is beyond them went into pretraining,
             and into taking data and states up and giving them back.
         saved: about what the epochs would have taken that pruned trials were not trained for, each
-            as long as their last.
+            as long as those of the last link.
     """
 
     spent: float
@@ -49,7 +50,8 @@ def answer(results: Results, claims: Sequence[Finding] = ()) -> str:
     if len(study.objectives) > 1:
         first = f"{_front(results)} {first}"
     elif not claims:
-        first = f"{first} {_margin(best, ranked[1:])}"
+        folds = study.data.folds
+        first = f"{first} {_margin(best, ranked[1:], 1 / (folds - 1) if folds else 0.0)}"
     return f"{_verdicts(claims)} {first}" if claims else first
 
 
@@ -74,8 +76,11 @@ def _verdicts(claims: Sequence[Finding]) -> str:
     return f"Of {len(claims)} claims {', '.join([*decided, f'{undecided} undecided'])}."
 
 
-def _margin(best: TrialResult, others: Sequence[TrialResult]) -> str:
-    """How far the runner-up is behind, seed by seed: trials share their random streams."""
+def _margin(best: TrialResult, others: Sequence[TrialResult], overlap: float) -> str:
+    """How far the runner-up is behind, seed by seed: trials share their random streams.
+
+    `overlap` is that of folds, see `interval`.
+    """
     if not others:
         return "No other trial completed, so nothing can be said about its lead."
     second = others[0]
@@ -87,9 +92,8 @@ def _margin(best: TrialResult, others: Sequence[TrialResult]) -> str:
     behind = f"The next, #{second.number}, is {abs((best.value or 0) - (second.value or 0)):.4g}"
     if len(pairs) < 2:
         return f"{behind} away; with one replicate its error is unknown."
-    differences = np.array([abs_a - abs_b for abs_a, abs_b in pairs])
-    half = stdtrit(len(pairs) - 1, 0.975) * differences.std(ddof=1) / len(pairs) ** 0.5
-    low, high = differences.mean() - half, differences.mean() + half
+    differences = np.array([first - next_one for first, next_one in pairs])
+    _, low, high = interval(differences, error=ERROR, overlap=overlap)
     apart = "are" if low > 0 or high < 0 else "are not"
     return (
         f"{behind} away; the two {apart} told apart by these seeds (95 % interval of the paired "

@@ -25,14 +25,14 @@ SHOWN = 24
 
 @dataclass(frozen=True)
 class Shift:
-    """A complete trial, with the ratios of its batch norms, the lowest first: (L,) each.
+    """A complete trial, with the ratios of its batch norms: as measured, and by the formula.
 
-    They are those of its last epoch, in the mean over replicates.
+    They go by the layer's number (frozen ones have none), and are those of the last epoch, in the
+    mean over replicates.
     """
 
     trial: TrialResult
-    measured: tuple[float, ...]
-    formula: tuple[float, ...]
+    ratios: Mapping[int, tuple[float, float]]
 
 
 def shifts(results: Results, outbox: Path) -> tuple[Shift, ...]:
@@ -50,12 +50,10 @@ def _shift(records: Outbox, trial: TrialResult) -> Iterator[Shift]:
         return
     figures = {name: each for name, each in links[-1].items() if name.startswith(MEASURED)}
     last = {name: _mean(np.asarray(each, np.float64)[-1]) for name, each in figures.items()}
-    layers = range(1, 1 + sum(name.startswith(FORMULA) for name in last))
-    measured, formula = (
-        tuple(last[f"{prefix}{layer}"] for layer in layers) for prefix in (MEASURED, FORMULA)
-    )
+    layers = sorted(int(name.removeprefix(FORMULA)) for name in last if name.startswith(FORMULA))
     if layers:
-        yield Shift(trial, measured, formula)
+        ratios = {each: (last[f"{MEASURED}{each}"], last[f"{FORMULA}{each}"]) for each in layers}
+        yield Shift(trial, ratios)
 
 
 def _number(ratio: float) -> str:
@@ -73,11 +71,14 @@ def table(found: Sequence[Shift], titles: Mapping[str, str]) -> tuple[list[str],
     found = found[:SHOWN]
     fields = list(dict.fromkeys(name for each in found for name in each.trial.params))
     fields = [name for name in fields if len({_of(each, name) for each in found}) > 1]
-    depth = max(len(each.measured) for each in found)
-    layers = (f"layer {layer}" for layer in range(1, depth + 1))
-    head = ["trial", *(titles[name] for name in fields), *layers]
+    layers = sorted({layer for each in found for layer in each.ratios})
+    head = ["trial", *(titles[name] for name in fields), *(f"layer {each}" for each in layers)]
     return head, [
-        [f"#{each.trial.number}", *(_of(each, name) for name in fields), *_cells(each, depth)]
+        [
+            f"#{each.trial.number}",
+            *(_of(each, name) for name in fields),
+            *(_ratios(each, layer) for layer in layers),
+        ]
         for each in found
     ]
 
@@ -86,7 +87,5 @@ def _of(shift: Shift, name: str) -> str:
     return shown(shift.trial.params[name]) if name in shift.trial.params else "–"
 
 
-def _cells(shift: Shift, depth: int) -> list[str]:
-    pairs = zip(shift.measured, shift.formula, strict=True)
-    cells = [" / ".join(map(_number, pair)) for pair in pairs]
-    return cells + ["–"] * (depth - len(cells))
+def _ratios(shift: Shift, layer: int) -> str:
+    return " / ".join(map(_number, shift.ratios[layer])) if layer in shift.ratios else "–"

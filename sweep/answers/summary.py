@@ -10,11 +10,8 @@ from rich.table import Table
 from sweep.answers import claims_table
 from sweep.answers.claims import Finding, findings
 from sweep.answers.results import Results, TrialResult
-from sweep.figures import figure, with_error
+from sweep.figures import SCORES, figure, with_error
 from sweep.recording.outbox import Backlog
-
-SCORES = {"accuracy": "accuracy", "r2": "R²"}
-"""What is told of a winner, in words."""
 
 SHOWN = 5
 """How many of the best trials are shown."""

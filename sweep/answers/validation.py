@@ -18,7 +18,7 @@ from sweep.recording.records import Confusion, Predictions, Validation
 from trainer import checkpoint
 from trainer.arrays import Array
 from trainer.data import Data
-from trainer.tasks import REGRESSION
+from trainer.tasks import REGRESSION, explained
 
 MOST_CLASSES = 30
 """Of more there is no picture: its numbers could not be read."""
@@ -57,20 +57,6 @@ def predicted(
     return datasets.trainers.predict(config, model.weights_of(arrays), rows)
 
 
-def explained(answers: Sequence[Array], data: Data) -> Array:
-    """R² = 1 - Σ(y - z)²/Σ(y - ȳ)² of each replicate and target, (R, K).
-
-    Args:
-        answers: numbers (n, K) of each replicate on the validation rows of its fold.
-        data: these rows.
-    """
-    found = []
-    for place, each in enumerate(answers):
-        y = data.fold(place).y_val
-        found.append(1 - np.square(y - each).sum(axis=0) / REGRESSION.whole(y[None])[0])
-    return np.stack(found)
-
-
 def validation(
     trial: int,
     config: Mapping[str, Any],
@@ -88,7 +74,7 @@ def validation(
         return Confusion(trial, counts, datasets.classes, len(answers), at_ms)
     y = np.concatenate([data.fold(place).y_val for place in range(len(answers))])
     z = np.concatenate(answers)
-    r2 = explained(answers, data)
+    r2 = np.stack([explained(data.fold(at).y_val, each) for at, each in enumerate(answers)])
     if not (np.isfinite(z).all() and np.isfinite(r2).all()):
         return None
     shown = np.linspace(0, len(y) - 1, min(len(y), MOST_POINTS)).astype(int)  # rows are shuffled

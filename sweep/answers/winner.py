@@ -19,7 +19,7 @@ from sweep.spec.study import Study
 from sweep.workspace import StudyFolder
 from trainer import checkpoint
 from trainer.arrays import Array
-from trainer.tasks import REGRESSION
+from trainer.tasks import REGRESSION, explained
 
 
 def look(study: Study, storage: Storage, folder: StudyFolder, datasets: Datasets) -> None:
@@ -95,6 +95,5 @@ def _test_scores(
     answers = datasets.trainers.predict(plain, model.weights_of(arrays), rows)
     y = splits.raw_test[1]
     if splits.data.task is REGRESSION:
-        whole, errors = REGRESSION.whole(y[None]), np.stack(answers) - y
-        return [float(each) for each in REGRESSION.share(np.square(errors).sum(axis=1), whole)]
+        return [float(explained(y, each).mean()) for each in answers]
     return [float(np.mean(each.argmax(axis=1) == y)) for each in answers]

@@ -68,7 +68,7 @@ def show(name: str, as_csv: bool, address: str | None, folder: str | None, as_js
 
         print_json(results.full() | {"claims": [each.as_json() for each in findings(results)]})
     elif as_csv:
-        click.echo(_csv(results.full()["trials"]), nl=False)
+        click.echo(_csv(results), nl=False)
     else:
         from sweep.answers.summary import summary
 
@@ -124,13 +124,11 @@ def _results(name: str, folder: str | None) -> Any:
         return read(workspace(folder).existing(name))
 
 
-def _csv(trials: list[dict[str, Any]]) -> str:
+def _csv(results: Any) -> str:
+    metrics = [each.name for each in results.study.objectives]
+    trials = [_cells(each, metrics) for each in results.full()["trials"]]
     names = list(dict.fromkeys(key for each in trials for key in each["params"]))
     nested = ("params", "values", "metrics", "environment")
-    trials = [
-        each | {name: "; ".join(each[name]) for name in ("diagnosis", "violated")}
-        for each in trials
-    ]
     plain = [key for key in (trials[0] if trials else {}) if key not in nested]
     count = max((len(each["values"]) for each in trials), default=0)
     columns = [f"value_{index}" for index in range(count)]
@@ -142,3 +140,12 @@ def _csv(trials: list[dict[str, Any]]) -> str:
         params = [each["params"].get(key) for key in names]
         writer.writerow([*(each[key] for key in plain), *params, *values])
     return text.getvalue()
+
+
+def _cells(trial: dict[str, Any], metrics: list[str]) -> dict[str, Any]:
+    """A trial as a line of a table has it: lists as text, each of several objectives by itself."""
+    cells = trial | {name: "; ".join(trial[name]) for name in ("diagnosis", "violated")}
+    if len(metrics) > 1:
+        found = cells.pop("value") or [None] * len(metrics)
+        cells |= dict(zip(metrics, found, strict=True))
+    return cells

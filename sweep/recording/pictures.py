@@ -18,12 +18,11 @@ from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from sweep.figures import SCORES
 from sweep.recording.projection import cut, described, mean_and_sd
 from sweep.recording.records import Epochs, Record, TrialEnded, TrialStarted
 
 PANELS = ("loss", "score")
-SCORES = {"accuracy": "accuracy", "r2": "R²"}
-"""What may be in the second panel, by the name of the metric, and its title."""
 SPLITS = {"train": ("train", "#1f77b4"), "val": ("validation", "#d95f02")}
 """The label and the colour of the curves of each split."""
 LONGEST_HEADING, LONGEST_LINE = 45, 105

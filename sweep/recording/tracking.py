@@ -88,18 +88,17 @@ def _is_empty(path: Path) -> bool:
 
 
 def _make(path: Path) -> None:
-    """Makes MLflow's tables beside the file, and puts it in its place when it is whole.
+    """Makes MLflow's tables beside the file, and copies them into it in one transaction.
 
     MLflow takes a second, and can do nothing with a database whose making was cut off.
     """
-    part, whole = (path.with_name(f"{path.name}.{end}") for end in ("part", "whole"))
-    made = (part, *(part.with_name(f"{part.name}-{end}") for end in ("wal", "shm")), whole)
+    part = path.with_name(f"{path.name}.part")
+    made = (part, *(part.with_name(f"{part.name}-{end}") for end in ("wal", "shm")))
     for each in made:  # what was cut off
         each.unlink(missing_ok=True)
     MlflowClient(f"sqlite:///{part}").search_experiments()
-    with closing(sqlite3.connect(part)) as database:
-        database.execute("VACUUM INTO ?", (str(whole),))
-    whole.replace(path)
+    with closing(sqlite3.connect(part)) as draft, closing(sqlite3.connect(path)) as database:
+        draft.backup(database)
     for each in made:
         each.unlink(missing_ok=True)
 

@@ -18,10 +18,13 @@ from trainer.config import Config, elsewhere
 from trainer.rules import build
 
 TRIES = 2
-"""Trials of a size that each kind of device trains before it is judged."""
+"""Trials of a size that each kind of device trains before it is judged.
+
+The first of each slot does not count where its worker was cold: it loads libraries and compiles.
+"""
 
 LATEST = 5
-"""Measurements that count; the speed is their median."""
+"""Measurements that count; the speed is their median, of warm workers as soon as there are any."""
 
 STEP = 8.0
 """The largest steps of a size are about so many times as much work as the smallest."""
@@ -89,9 +92,10 @@ class Devices:
     def __init__(self, work: Callable[[Mapping[str, Any], int], Work]) -> None:
         self._work = work
         self._placed: dict[int, _Placed] = {}
-        self._speeds: dict[tuple[bool, int], deque[float]] = defaultdict(
+        self._warm: dict[tuple[bool, int], deque[float]] = defaultdict(
             partial(deque[float], maxlen=LATEST)
         )
+        self._cold: dict[tuple[bool, int], list[float]] = defaultdict(list)
         self.trouble: str | None = None
 
     def card(
@@ -124,11 +128,19 @@ class Devices:
             placed = self._placed[number] = _Placed(card, asked, now)
         return placed.card
 
-    def took(self, number: int, seconds: float, epochs: int) -> None:
-        """Hears how long a trial's link took its worker, from the state before to that after it."""
+    def took(self, number: int, seconds: float, epochs: int, *, cold: bool = False) -> None:
+        """Hears how long a trial's link took its worker, from the state before to that after it.
+
+        `cold` says that the worker had trained nothing on this kind of device before.
+        """
         placed = self._placed[number]
-        steps = placed.work.steps * max(1, epochs)
-        self._speeds[placed.card, placed.work.size].append(seconds / steps)
+        kind = placed.card, placed.work.size
+        speed = seconds / (placed.work.steps * max(1, epochs))
+        (self._cold if cold else self._warm)[kind].append(speed)
+
+    def on_cards(self) -> list[int]:
+        """The trials that are on a card."""
+        return [number for number, placed in self._placed.items() if placed.card]
 
     def left(self, number: int) -> None:
         """Hears that a trial is not trained any more."""
@@ -140,7 +152,7 @@ class Devices:
 
     def _better(self, asked: Work, room: Mapping[bool, int], now: float) -> bool:
         """Whether the trial goes on a card: to try it, or because it is to end sooner there."""
-        tries = {card: self._tries(card, asked.size) for card in room}
+        tries = {card: self._tries(card, asked.size, room[card]) for card in room}
         placed = self._placed.values()
         there = {card: [each for each in placed if each.card == card] for card in room}
         untried = [card for card in room if tries[card] < TRIES and len(there[card]) < room[card]]
@@ -153,11 +165,11 @@ class Devices:
 
         return end(True) < end(False)
 
-    def _tries(self, card: bool, size: int) -> int:
+    def _tries(self, card: bool, size: int, room: int) -> int:
         """Links of a size that a kind of device was measured by, and trials that it is now."""
         kind = card, size
         there = sum((each.card, each.work.size) == kind for each in self._placed.values())
-        return len(self._speeds[kind]) + there
+        return len(self._warm[kind]) + max(0, len(self._cold[kind]) - room) + there
 
     def _wait(self, there: list[_Placed], room: int, now: float) -> float:
         """Seconds until enough of those that are there have ended."""
@@ -174,5 +186,5 @@ class Devices:
 
     def _whole(self, card: bool, asked: Work) -> float:
         """Seconds of a whole trial; endless if nothing is known."""
-        known = self._speeds[card, asked.size]
+        known = self._warm[card, asked.size] or self._cold[card, asked.size]
         return median(known) * asked.steps * asked.epochs if known else math.inf

@@ -90,6 +90,7 @@ class Loop:
             for number in self.stops():
                 if number in self._active and number not in self._saving:
                     self._end(self._active[number], Event.STOP, "stopped by the user")
+            self._leave_lost_cards()
             self._end_overdue()
         self.watch(self._standing())
         if self.states is not None and not self.search.wanted:
@@ -274,6 +275,16 @@ class Loop:
             trial.number, trial.config, replicates, slots=slots, cards=cards, now=self.clock()
         )
 
+    def _leave_lost_cards(self) -> None:
+        """Submits again, to a processor, what waits for a card when none is left."""
+        if self.devices is None or self.runner.cards():
+            return
+        for number in self.devices.on_cards():
+            trial = self._active[number]
+            self.runner.cancel(number)
+            trial.happens(Event.LOSE)  # and none of its losses: it is no fault of the trial's
+            self._submit(trial)
+
     def _settle(self, outcome: Outcome) -> None:
         trial = self._active.get(outcome.number)
         if trial is None:  # stopped while its link was on the way back
@@ -304,7 +315,8 @@ class Loop:
         rung = trial.next_rung()
         self.records.advanced(trial, outcome)
         if self.devices is not None:
-            self.devices.took(trial.number, outcome.seconds, outcome.epoch - trial.epoch)
+            epochs = outcome.epoch - trial.epoch
+            self.devices.took(trial.number, outcome.seconds, epochs, cold=outcome.cold)
         trial.epoch = outcome.epoch
         trial.worker_seconds += outcome.seconds
         trial.spends(outcome.timings(self.clock() - trial.submitted_at))
@@ -328,7 +340,7 @@ class Loop:
         self.search.report(trial)
         if outcome.finished or trial.epoch == trial.until:
             self._finish(trial)
-        elif cause := hopeless(figures):
+        elif cause := hopeless(outcome.history):
             self._end(trial, Event.PRUNE, f"hopeless at epoch {trial.epoch}: {cause}")
         elif self.pruner.keeps(trial.number, trial.epoch, self._ladder(trial)):
             trial.happens(Event.ADVANCE)
@@ -363,6 +375,8 @@ class Loop:
             self._lose(trial, Lost(trial.number, str(error)))
             return
         trial.happens(Event.FINISH)
+        if self.devices is not None:
+            self.devices.left(trial.number)
         self.states.save(trial.number, state)
         self._saving[trial.number] = fetch
 

@@ -165,6 +165,7 @@ class RayRunner:
         except ray.exceptions.RayError as error:
             if isinstance(error, ray.exceptions.ObjectLostError):
                 self._states.pop(number, None)
+            self._counted = -SLOTS_SECONDS  # its node may be gone
             return Lost(number, f"{type(error).__name__}: {error}")
         self._states[number] = state
         return outcome
@@ -191,9 +192,13 @@ class RayRunner:
 
     def forget(self, number: int) -> None:
         """Drops the references to the trial's state, and cancels its task if one is under way."""
+        self._states.pop(number, None)
+        self.cancel(number)
+
+    def cancel(self, number: int) -> None:
+        """Cancels the trial's task, if one is under way."""
         import ray
 
-        self._states.pop(number, None)
         for reference, (owner, _) in list(self._pending.items()):
             if owner == number:
                 ray.cancel(reference, force=True)

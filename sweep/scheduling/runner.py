@@ -65,8 +65,9 @@ class Advanced:
     `history[name]` is `(E, R)`, its rows the epochs `epoch - E + 1 … epoch`; `metrics[name]` is
     `(R,)`, the trial's result if it ended here. `diverged` is the epoch at which a replicate's loss
     stopped being finite; `finished` says that nothing is left to train, `hopeless` that the link
-    ended sooner because no training can help; `seconds` is what it took its worker, `host` the
-    machine, and `environment` what the bits of its numbers depend on.
+    ended sooner because no training can help; `seconds` is what it took its worker, which was
+    `cold` if it had trained nothing on this kind of device before; `host` is the machine, and
+    `environment` what the bits of its numbers depend on.
     """
 
     number: int
@@ -79,6 +80,7 @@ class Advanced:
     environment: Mapping[str, Any] = field(default_factory=dict)
     host: str = ""
     hopeless: bool = False
+    cold: bool = False
 
     def timings(self, elapsed: float) -> dict[str, float]:
         """Where the seconds went that have `elapsed` since the link was submitted.
@@ -226,6 +228,9 @@ class Runner(Protocol):
     def adopt(self, number: int, state: State) -> None:
         """Takes a state over: the trial's next link starts from it."""
 
+    def cancel(self, number: int) -> None:
+        """Drops a trial's link, if one is under way; the state before it stays."""
+
     def forget(self, number: int) -> None:
         """Drops a trial: its state, and its link if one is under way."""
 
@@ -258,8 +263,14 @@ def advance(
         {**environment(link.threads), **maker.environment(link)},
         platform.node(),
         progress.hopeless,
+        cold=link.gpu not in _WARM,
     )
+    _WARM.add(link.gpu)
     return outcome, progress.state
+
+
+_WARM: set[bool] = set()
+"""Whether this process has trained on a card, and on a processor."""
 
 
 @cache
@@ -333,6 +344,10 @@ class LocalRunner:
     def forget(self, number: int) -> None:
         """Drops the trial's state and what is queued of it."""
         self._states.pop(number, None)
+        self.cancel(number)
+
+    def cancel(self, number: int) -> None:
+        """Drops what is queued of the trial."""
         self._waiting = deque(link for link in self._waiting if link.number != number)
 
     def close(self) -> None:

@@ -111,8 +111,7 @@ class Search:
         """
         if trial.until is not None:  # its result depends on where it started, too
             return None
-        timed = any(each.name.endswith("_seconds") for each in self._study.objectives)
-        timed |= any(each.metric.endswith("_seconds") for each in self._study.constraints)
+        timed = any(each.endswith("_seconds") for each in self._study.judges)
         found = None if timed else self._complete.get(self._key(trial))
         lag = self._study.lag
         return None if found is not None and lag and found.number > trial.number - lag else found
@@ -146,7 +145,7 @@ class Search:
         while self._queue is not None and (wanted := self._queue.first(but=self._taken)):
             try:
                 return wanted, read_point(self._study, wanted.point)
-            except ConfigError as error:  # its study has changed, or it was not `enqueue` who wrote
+            except (ConfigError, RecursionError) as error:  # not what `enqueue` has checked
                 self._queue.refuse(wanted.name, str(error))
         return None, {}
 

@@ -64,6 +64,8 @@ def contradictions(
     problems += _unbred(tree, template, values)
     if tree["search"]["reproducible"]:
         problems += _timed(tree, constraints)
+    elif tree["resources"]["gpu"] == "auto":
+        problems += _on_either(tree, constraints)
     return problems
 
 
@@ -104,16 +106,26 @@ def _beside_the_task(
         yield Problem("data.task", "must be classification with trainer", task)
     if regression and tree["data"]["classes"] is not None:
         yield Problem("data.classes", f"must be left out with data.task {task}")
-    judges = [("objective.metric", each["metric"]) for each in tree["objective"]]
-    judges += [(join("constraints", at), each.metric) for at, each in enumerate(constraints)]
-    for index, claim in enumerate(tree["claims"]):
-        if claim["by"] is not None:
-            judges.append((join(join("claims", index), "by"), claim["by"]))
     theirs, ours = ("_accuracy", "_r2") if regression else ("_r2", "_accuracy")
-    for path, metric in judges:
+    for path, metric in [*_judges(tree, constraints), *_claimed(tree)]:
         if metric.endswith(theirs):
             own = metric.replace(theirs, ours)
             yield Problem(path, f"must be {own} or a loss with data.task {task}", metric)
+
+
+def _judges(tree: Tree, constraints: Sequence[Constraint]) -> list[tuple[str, str]]:
+    """The fields that name what trials are judged by as they are trained, and those metrics."""
+    judges = [("objective.metric", each["metric"]) for each in tree["objective"]]
+    return judges + [(join("constraints", at), each.metric) for at, each in enumerate(constraints)]
+
+
+def _claimed(tree: Tree) -> list[tuple[str, str]]:
+    """The fields that name what claims are judged by, if they do, and those metrics."""
+    return [
+        (join(join("claims", at), "by"), claim["by"])
+        for at, claim in enumerate(tree["claims"])
+        if claim["by"] is not None
+    ]
 
 
 def _unmodelled(tree: Tree) -> list[Problem]:
@@ -220,6 +232,14 @@ def _miscounted(tree: Tree, values: Tree) -> Iterator[Problem]:
         yield Problem("replicates", rule, replicates)
 
 
+def _on_either(tree: Tree, constraints: Sequence[Constraint]) -> Iterator[Problem]:
+    """What can't be compared between trials on a processor and on a card."""
+    for path, metric in [*_judges(tree, constraints), *_claimed(tree)]:
+        if metric.endswith("_seconds"):
+            rule = "must not be a time with resources.gpu: auto: it depends on the device"
+            yield Problem(path, rule, metric)
+
+
 def _timed(tree: Tree, constraints: Sequence[Constraint]) -> Iterator[Problem]:
     """What of a study depends on how fast its workers are."""
     why = "with search.reproducible: it depends on how fast workers are"
@@ -228,8 +248,6 @@ def _timed(tree: Tree, constraints: Sequence[Constraint]) -> Iterator[Problem]:
             yield Problem(f"search.{budget}", f"must be left out {why}", tree["search"][budget])
     if tree["resources"]["gpu"] == "auto":
         yield Problem("resources.gpu", f"must be a number {why}", "auto")
-    judges = [("objective.metric", each["metric"]) for each in tree["objective"]]
-    judges += [("constraints", each.metric) for each in constraints]
-    for path, metric in judges:
+    for path, metric in _judges(tree, constraints):
         if metric.endswith("_seconds"):
             yield Problem(path, f"must not be a time {why}", metric)

@@ -159,6 +159,8 @@ def _read_range(rule: Real | Integer, found: Any, path: str, problems: list[Prob
     integer = isinstance(rule, Integer)
     if low >= high:
         problems.append(Problem(path, "low must be below high", found))
+    elif not integer and math.isinf(high - low):
+        problems.append(Problem(path, "must be narrower than the largest number there is", found))
     elif log and low <= 0:
         problems.append(Problem(path, "a log range must start above 0", found))
     elif log and step is not None:

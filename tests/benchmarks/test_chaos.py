@@ -24,11 +24,11 @@ def test_an_ending_told_twice_is_counted(tmp_path: Path) -> None:
 def test_victims_are_the_drivers_own() -> None:
     waiting = [sys.executable, "-c", "input()", "sweep.recording.recorder"]
     with subprocess.Popen(waiting, stdin=subprocess.PIPE) as recorder:
-        found = chaos._processes(os.getpid(), "recorder")
+        found = chaos._found(os.getpid(), "recorder")
         assert found is not None
         assert found.pid == recorder.pid
-        assert chaos._processes(recorder.pid, "recorder") is None
-        assert chaos._processes(os.getpid(), "ray") is None
+        assert chaos._found(recorder.pid, "recorder") is None
+        assert chaos._found(os.getpid(), "ray") is None
 
 
 def test_a_loss_fails_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 from benchmarks.sparse import compressed, layers, scores
 from tests.trainer.conftest import config, fold
 from trainer.data import Data
-from trainer.prediction import predict_proba
+from trainer.prediction import predict
 from trainer.state import weights
 from trainer.training import train
 
@@ -18,7 +18,7 @@ def test_both_predict_what_the_net_does() -> None:
     dense = layers(learnt)
     sparse = compressed(dense)
     assert 0 < sum(weight.nnz for weight, _ in sparse) < sum(weight.size for weight, _ in dense)
-    odds = predict_proba(cfg, learnt, x)[0]
+    odds = predict(cfg, learnt, x)[0]
     for net in (dense, sparse):
         found = np.exp(scores(net, x.T))
         np.testing.assert_allclose((found / found.sum(axis=0)).T, odds, rtol=1e-9)

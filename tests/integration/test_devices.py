@@ -11,8 +11,9 @@ import pytest
 from sweep import driver
 from sweep.datasets import Datasets
 from sweep.pruners import NoPruner
-from sweep.scheduling.devices import Devices, work
+from sweep.scheduling.devices import Devices, Work, work
 from sweep.scheduling.loop import Loop
+from sweep.scheduling.ports import Standing
 from sweep.scheduling.ray_runner import RayRunner, RayUnavailable
 from sweep.scheduling.runner import Advanced, Link
 from sweep.search.search import Search
@@ -102,6 +103,37 @@ def test_trials_go_where_they_end_sooner(address: str, datasets: Datasets, tmp_p
     on_card = [records.values[number] for number in range(TRIALS)]
     assert {0, 1} <= set(on_card[:5])
     assert sum(on_card[-10:]) >= 8
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_when_the_machine_with_the_card_dies_its_trials_go_on(
+    datasets: Datasets, tmp_path: Path
+) -> None:
+    """Both the one that it trains and the one that waits for it."""
+    study = check(values("auto") | {"search": {"trials": 8, "sampler": "random"}})
+    search = Search(study, Storage(tmp_path / "trials.log", "a", directions=study.directions))
+    devices = Devices(lambda config, replicates: Work(0, 1.0, 1))
+    for number in range(4):  # what is known: that it pays to wait for the card
+        card = devices.card(number, {}, 1, slots=2, cards=1, now=0.0)
+        devices.took(number, 0.1 if card else 1000.0, epochs=1)
+        devices.left(number)
+    records = Ended()
+    with machines(num_cpus=2) as made:
+        node = made.add_node(num_cpus=1, num_gpus=1)
+        made.wait_for_nodes()
+
+        def watch(_: Standing) -> None:
+            if len(records.values) == 2 and len(made.list_all_nodes()) == 2:
+                made.remove_node(node, allow_graceful=False)
+
+        with closing(RayRunner(datasets, study.resources, made.address)) as runner:
+            assert runner.cards() == 1
+            loop = Loop(study, search, runner, NoPruner(), records, watch, devices=devices)
+            loop.run()
+    found = [records.values[number] for number in range(8)]
+    assert 1.0 in found
+    assert found[-1] == 0.0
 
 
 def test_links_take_a_card_only_if_they_are_told(address: str, datasets: Datasets) -> None:

@@ -26,6 +26,17 @@ tracking.connect(sys.argv[1])
 """
 """Is killed when MLflow has made its first tables and is to bring them to its version."""
 
+KILLED = """
+import os, signal, sys
+from sweep.recording import tracking
+
+client = tracking.connect(sys.argv[1])
+experiment = client.create_experiment("digits")
+for _ in range(20):
+    client.create_run(experiment)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
 
 def test_a_store_is_there_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"
@@ -38,3 +49,17 @@ def test_a_store_is_there_when_it_is_whole(tmp_path: Path) -> None:
         empty.execute("PRAGMA journal_mode = WAL")
     assert tracking.experiment(tracking.connect(uri), "digits", None)
     assert [each.name for each in tmp_path.iterdir() if "part" in each.name] == []
+
+
+def test_a_store_that_was_removed_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Whoever is killed leaves the write-ahead log of the store."""
+    path, log = tmp_path / "mlflow.db", tmp_path / "mlflow.db-wal"
+    uri = f"sqlite:///{path}"
+    command = [sys.executable, "-c", KILLED, uri]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert log.stat().st_size
+    path.unlink()
+    names = [each.name for each in tracking.connect(uri).search_experiments()]
+    assert names == ["Default"]
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)

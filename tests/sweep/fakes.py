@@ -2,6 +2,7 @@
 
 import heapq
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,12 +13,17 @@ from sweep.pruners import Ladder, NoPruner, Pruner
 from sweep.scheduling.devices import Devices
 from sweep.scheduling.loop import Loop
 from sweep.scheduling.ports import Standing
+from sweep.scheduling.ray_runner import SLOTS_SECONDS
 from sweep.scheduling.runner import Advanced, Link, Lost, Outcome
 from sweep.search.trial import State, Trial
 from sweep.spec.study import Study, check
 from trainer.state import State as TrainerState
 
 EPOCHS = 9
+
+LONGEST = 20_000.0
+"""Seconds that no sweep here takes."""
+
 Call = tuple[str, int]
 Respond = Callable[[Link], Outcome]
 
@@ -104,7 +110,8 @@ class FakeSearch:
 class FakeRunner:
     """Works on `size` links at a time in virtual time; further ones wait in a queue.
 
-    `with_card` of them have a card, which those links take that ask for one, and no others.
+    `with_card` of them have a card, which those links take that ask for one, and no others; they
+    are counted as seldom as on Ray.
     """
 
     calls: list[Call]
@@ -117,35 +124,48 @@ class FakeRunner:
     most: int = 0
     adopted: dict[int, TrainerState] = field(default_factory=dict)
     busy_at_wait: list[int] = field(default_factory=list)
+    _counted: tuple[float, int] = (-math.inf, 0)
+    _dead: set[int] = field(default_factory=set)
     _order: Iterator[int] = field(default_factory=itertools.count)
-    _queue: list[Link] = field(default_factory=list)
+    queue: list[Link] = field(default_factory=list)
     _busy: list[tuple[float, int, Link]] = field(default_factory=list)
 
     def slots(self) -> int:
         return self.size
 
     def cards(self) -> int:
-        return self.with_card
+        if self.now - self._counted[0] >= SLOTS_SECONDS:
+            self._counted = self.now, self.with_card
+        return self._counted[1]
+
+    def lose_cards(self) -> None:
+        """The machine with the cards dies, which is noticed soon; one without takes its place."""
+        self.with_card = 0
+        self._dead |= {order for _, order, link in self._busy if link.gpu}
+        noticed = self.now + 0.6
+        self._busy = [
+            (noticed if order in self._dead else ends, order, link)
+            for ends, order, link in self._busy
+        ]
+        heapq.heapify(self._busy)
 
     def submit(self, link: Link) -> None:
         self.calls.append(("submit", link.number))
         self.links.append(link)
-        self._queue.append(link)
+        self.queue.append(link)
         self._work()
-        self.most = max(self.most, len(self._queue) + len(self._busy))
+        self.most = max(self.most, len(self.queue) + len(self._busy))
 
     def _work(self) -> None:
-        for link in list(self._queue):
+        for link in list(self.queue):
             if not self._fits(link):
                 continue
-            self._queue.remove(link)
+            self.queue.remove(link)
             entry = (self.now + self.seconds(link), next(self._order), link)
             heapq.heappush(self._busy, entry)
 
     def _fits(self, link: Link) -> bool:
-        if not self.with_card:
-            return len(self._busy) < max(1, self.size)
-        room = self.with_card if link.gpu else self.size - self.with_card
+        room = self.with_card if link.gpu else max(1, self.size) - self.with_card
         return sum(each.gpu == link.gpu for _, _, each in self._busy) < room
 
     def wait(self, seconds: float) -> list[Outcome]:
@@ -153,10 +173,11 @@ class FakeRunner:
         self.busy_at_wait.append(len(self._busy))
         if not self._busy or self._busy[0][0] > self.now + seconds:
             self.now += seconds
+            assert self.now < LONGEST, f"{len(self.queue)} links wait for ever"
             return []
-        self.now, _, link = heapq.heappop(self._busy)
+        self.now, order, link = heapq.heappop(self._busy)
         self._work()
-        return [self.respond(link)]
+        return [Lost(link.number, "the node died") if order in self._dead else self.respond(link)]
 
     def state(self, number: int) -> TrainerState:
         self.calls.append(("state", number))
@@ -170,7 +191,10 @@ class FakeRunner:
 
     def forget(self, number: int) -> None:
         self.calls.append(("forget", number))
-        self._queue = [link for link in self._queue if link.number != number]
+        self.cancel(number)
+
+    def cancel(self, number: int) -> None:
+        self.queue = [link for link in self.queue if link.number != number]
         self._busy = [entry for entry in self._busy if entry[2].number != number]
         heapq.heapify(self._busy)
 

@@ -1,15 +1,21 @@
 """`resources.gpu: auto`: trials go where they are measured to end sooner, among fakes."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from sweep.scheduling import runner
 from sweep.scheduling.devices import TRIES, Devices, Work, work
-from sweep.scheduling.runner import Link, Outcome, Raised
+from sweep.scheduling.runner import NETS, Advanced, Link, Outcome, Raised, advance
 from sweep.search.trial import State
 from sweep.spec.study import check
+from tests.sweep.designs import CLAIM
 from tests.sweep.fakes import EPOCHS, Respond, Sweep, advanced
+from tests.trainer.conftest import fold
+from trainer.data import Data
+from trainer.protocol import Trainer
 from trainer.rules import ConfigError
 
 CPU_SECONDS = {0: 1.0, 1: 30.0}
@@ -33,8 +39,7 @@ def sized(size: Callable[[int], int]) -> tuple[Devices, Callable[[Link], float]]
 
 def timed(seconds: Callable[[Link], float]) -> Respond:
     def respond(link: Link) -> Outcome:
-        found = advanced(link)
-        return type(found)(**{**vars(found), "seconds": seconds(link)})
+        return replace(advanced(link), seconds=seconds(link))
 
     return respond
 
@@ -73,6 +78,89 @@ def test_both_kinds_are_tried() -> None:
     assert 1 <= len(on_cards(sweep)) <= TRIES
 
 
+@pytest.mark.parametrize("cards", [1, 2])
+def test_a_card_is_not_judged_by_its_cold_start(cards: int) -> None:
+    """It takes 5 s an epoch, a processor 12, and the first trial on each card 25."""
+    cold: set[int] = set()
+
+    def seconds(link: Link) -> float:
+        if link.gpu and len(cold) < cards:
+            cold.add(link.number)
+        return EPOCHS * (25.0 if link.number in cold else 5.0 if link.gpu else 12.0)
+
+    def respond(link: Link) -> Outcome:
+        return replace(advanced(link), seconds=seconds(link), cold=link.number in cold)
+
+    sweep = Sweep(
+        respond,
+        trials=60,
+        slots=cards + 2,
+        seconds=seconds,
+        devices=Devices(lambda config, replicates: Work(0, 1.0, EPOCHS)),
+        study={"resources": {"gpu": "auto"}},
+    )
+    sweep.runner.with_card = cards
+    sweep.run()
+    assert sum(number >= 30 for number in on_cards(sweep)) > 10
+
+
+class Counted:
+    """Makes nets that train on a processor where they believe in a card."""
+
+    modules = ()
+
+    def equipped(self) -> None: ...
+
+    def trainer(self, link: Link) -> Trainer:
+        return NETS.trainer(replace(link, gpu=False))
+
+    def environment(self, link: Link) -> dict[str, Any]:
+        return {}
+
+
+def test_a_worker_is_cold_once_on_each_kind_of_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "_WARM", set())
+    config, data = check({"name": "a"}).first_config(), Data((fold(),), 3)
+    found = []
+    for gpu in (False, True, True, False):
+        outcome, _ = advance(Link(0, config, 1, 0, 1, gpu=gpu), data, None, Counted())
+        assert isinstance(outcome, Advanced)
+        found.append(outcome.cold)
+    assert found == [True, True, False, False]
+
+
+def alone(card: Callable[[int], float], processor: Callable[[int], float]) -> list[bool]:
+    """Where 60 trials go, one after the other; seconds by how many went there before."""
+    devices, now, went = Devices(lambda config, replicates: Work(0, 1.0, 1)), 0.0, list[bool]()
+    for number in range(60):
+        on_card = devices.card(number, {}, 1, slots=2, cards=1, now=now)
+        seconds = (card if on_card else processor)(went.count(on_card))
+        now += seconds
+        devices.took(number, seconds, 1)
+        devices.left(number)
+        went.append(on_card)
+    return went
+
+
+def test_lucky_measurements_do_not_decide_for_ever() -> None:
+    lucky = alone(card=lambda n: 5.0, processor=lambda n: 1.0 if n < TRIES else 12.0)
+    assert not any(lucky[4:6])
+    assert all(lucky[-40:])
+    other = alone(card=lambda n: 1.0 if n < TRIES else 12.0, processor=lambda n: 5.0)
+    assert all(other[4:6])
+    assert not any(other[-40:])
+
+
+def test_workers_that_are_always_cold_are_judged_all_the_same() -> None:
+    devices, room = Devices(lambda config, replicates: Work(0, 1.0, 1)), {"slots": 3, "cards": 2}
+    went = []
+    for number in range(40):
+        went.append(devices.card(number, {}, 1, now=0.0, **room))
+        devices.took(number, 25.0 if went[-1] else 12.0, 1, cold=went[-1])
+        devices.left(number)
+    assert sum(went) == 2 + TRIES
+
+
 def test_a_net_that_the_card_trains_a_little_faster_does_not_wait_long_for_it() -> None:
     devices, room = Devices(lambda config, replicates: Work(0, 1.0, 10)), {"slots": 3, "cards": 1}
     for number in range(4):
@@ -105,6 +193,51 @@ def test_a_card_that_comes_later_is_used() -> None:
     sweep.run()
     assert len(on_cards(sweep)) > 10
     assert min(on_cards(sweep)) > 2
+
+
+def test_when_the_machine_with_the_cards_dies_trials_go_on_without_it() -> None:
+    """Of those that were on it or waited for it; Ray counts its cards a while longer."""
+    sweep = swept(lambda number: 1, slots=3, cards=1, trials=40)
+    before, died = sweep.runner.wait, list[set[int]]()
+
+    def wait(seconds: float) -> list[Outcome]:
+        queued = {link.number for link in sweep.runner.queue if link.gpu}
+        if queued and sweep.runner.now > 500 and not died:
+            died.append(queued)
+            sweep.runner.lose_cards()
+        return before(seconds)
+
+    sweep.runner.wait = wait  # type: ignore[method-assign]
+    assert sweep.run().states() == [State.COMPLETE] * 40
+    assert died
+    assert sweep.loop.lost == 1  # the link that it trained
+    assert all(sweep.search.trials[number].losses == 0 for number in died[0])
+    assert max(on_cards(sweep)) < 39
+
+
+def test_a_link_that_leaves_a_lost_card_keeps_the_state_of_its_trial() -> None:
+    devices, seconds = sized(lambda number: 0)
+    sweep = Sweep(
+        timed(seconds),
+        trials=2,
+        slots=2,
+        saved={1: 3},
+        devices=devices,
+        study={"resources": {"gpu": "auto"}},
+    )
+    sweep.runner.with_card = 1
+    before, found = sweep.runner.submit, list[tuple[int, bool, bool]]()
+
+    def submit(link: Link) -> None:
+        if link.gpu:
+            sweep.runner.lose_cards()
+        found.append((link.number, link.gpu, sweep.runner.holds(link.number)))
+        before(link)
+
+    sweep.runner.submit = submit  # type: ignore[method-assign]
+    sweep.run()
+    assert found == [(0, False, False), (1, True, True), (1, False, True)]
+    assert (sweep.loop.lost, sweep.about(1).count("forget")) == (0, 1)
 
 
 def test_all_links_of_a_trial_stay_where_the_first_was_unless_the_cards_go() -> None:
@@ -154,6 +287,24 @@ def test_the_size_of_a_net_is_the_work_of_its_steps() -> None:
     assert found(small, 1000).size < found(large, 1000).size == found(small, 64_000).size
     assert found(small, 1000).size < found(small, 1000, replicates=8).size
     assert found(small, 1000).steps == 64 * found(large, 1000).steps
+
+
+@pytest.mark.parametrize(
+    ("values", "path"),
+    [
+        ({"objective": {"metric": "predict_seconds"}}, "objective.metric"),
+        ({"constraints": ["epoch_seconds <= 0.001"]}, "constraints.0"),
+        ({"claims": [CLAIM, CLAIM | {"name": "b", "by": "predict_seconds"}]}, "claims.1.by"),
+    ],
+)
+def test_times_do_not_judge_trials_on_different_devices(values: dict[str, Any], path: str) -> None:
+    norm = {"choose": ["after", "before"]}
+    study = {"name": "a", "model": {"batch_norm": norm}, "search": {"sampler": "grid"}, **values}
+    check(study)
+    told = f"{path}: must not be a time with resources.gpu: auto: it depends on the device, got"
+    with pytest.raises(ConfigError, match=told) as caught:
+        check(study | {"resources": {"gpu": "auto"}})
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_auto_is_no_function_of_the_file() -> None:

@@ -73,7 +73,7 @@ def test_several_objectives_have_no_pruner_by_default() -> None:
         ({"constraints": "parameters <= 3"}, "constraints: must be a list"),
         (
             {"constraints": ["predict_seconds <= 1"], "search": {"reproducible": True}},
-            "constraints: must not be a time with search.reproducible",
+            "constraints.0: must not be a time with search.reproducible",
         ),
     ],
 )

@@ -118,6 +118,7 @@ def test_the_arguments_are_free_and_may_be_searched(make: Make) -> None:
             "model.a: must be a number, a text, true, false, null or a list of such, got {'b': 1}",
         ),
         ({"model": {"a": {"low": 2, "high": 1}}}, "model.a: low must be below high"),
+        ({"model": {"a": {"low": -1e308, "high": 1e308}}}, "model.a: must be narrower than the"),
         ({"model": {"a": {"low": "x", "high": 1}}}, "model.a.low: must be a number, got 'x'"),
         ({"model": {"a": {"low": 1}}}, "model.a.high: is missing"),
         ({"training": {"batch_size": 8}}, "training.batch_size: is not a field"),

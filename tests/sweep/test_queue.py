@@ -15,6 +15,7 @@ from sweep.search.trial import Event, State, Trial
 from sweep.spec.point import read_point
 from sweep.spec.study import Study, check
 from sweep.workspace import Workspace
+from tests.sweep.designs import CLAIM
 from tests.sweep.fakes import Sweep, values
 from trainer.rules import ConfigError
 
@@ -148,6 +149,7 @@ def test_no_crash_loses_what_is_wanted_or_tries_it_twice(folder: Folder) -> None
         (b"\xff\xfe", "can't decode byte"),
         (b"[" * 100_000, "recursion"),
         (b"[0.1]", "must be a mapping of parameters, got list"),
+        (b'{"model.dropout": ' + b"[" * 500 + b"]" * 500 + b"}", "recursion"),
         (b'{"model.dropuot": 0.1}', "model.dropuot: is not a field that is searched"),
         (b'{"model.dropout": NaN}', "model.dropout: must be an option of the field"),
     ],
@@ -231,8 +233,17 @@ def test_what_other_code_has_trained_is_no_twin(folder: Folder) -> None:
     assert Search(study, storage).twin(Trial(7, first.params, {})) is not None
 
 
-def test_what_depends_on_the_clock_is_trained_again(tmp_path: Path, make_study: MakeStudy) -> None:
-    study = make_study(**SPACE, objective={"metric": "epoch_seconds"})
+@pytest.mark.parametrize(
+    "judged",
+    [
+        {"objective": {"metric": "epoch_seconds"}},
+        {"constraints": ["epoch_seconds <= 1"]},
+        {"claims": [CLAIM | {"by": "epoch_seconds"}]},
+    ],
+)
+def test_what_depends_on_the_clock_is_trained_again(tmp_path: Path, judged: dict[str, Any]) -> None:
+    model = {"batch_norm": {"choose": ["after", "before"]}}
+    study = check({"name": "a", "model": model, "search": {"sampler": "grid"}, **judged})
     search = Folder(tmp_path, study).search()
     assert search.twin(Trial(7, ended(search).params, {})) is None
 

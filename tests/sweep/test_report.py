@@ -63,7 +63,7 @@ def written(path: Path, trials: int, **more: Any) -> StudyFolder:
         trial.epoch = 1 if pruned else 9
         trial.values = [value, value + 0.02] if pruned else [value + 0.1, value + 0.12]
         trial.metrics = {"epoch_seconds": [0.5, 0.5]}
-        # its last epoch was quick; 3 seconds are pretraining
+        # its last link was quick; 3 seconds are pretraining
         trial.worker_seconds = trial.epoch * 2.0 + 3.0
         trial.spends({"training": trial.epoch * 1.5, "validation": trial.epoch * 0.5})
         trial.spends({"handover": 3.0, "waiting": 60.0})
@@ -147,7 +147,7 @@ def test_the_page_is_whole_and_what_a_study_file_says_is_text(
 def test_the_answer_and_the_cost(found: Evidence) -> None:
     spent = cost(found.results)
     epochs = 20 * 2.0 + 20 * 18.0
-    saved = 20 * 8.0  # by the last epochs of two replicates, half a second each
+    saved = 20 * 8.0  # by the last link's epochs of two replicates, half a second each
     assert (spent.spent, spent.epochs, spent.saved) == (epochs + 40 * 3.0, epochs, saved)
     best = found.results.best
     assert best is not None

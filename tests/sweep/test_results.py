@@ -195,6 +195,27 @@ def test_the_trials_as_a_table(tmp_path: Path, make_study: MakeStudy) -> None:
     assert (row["value"], row["value_0"], row["model.dropout"]) == ("0.5", "0.5", "0.0")
 
 
+def test_several_objectives_have_columns_of_their_own(
+    tmp_path: Path, make_study: MakeStudy
+) -> None:
+    both = [{"metric": "val_accuracy"}, {"metric": "parameters"}]
+    found = Written(
+        tmp_path, make_study(model={"dropout": {"low": 0, "high": 0.9}}, objective=both)
+    )
+    trial = found.start()
+    trial.epoch, trial.values, trial.others = 9, [0.5], [650.0]
+    trial.happens(Event.FINISH)
+    found.storage.end(trial)
+    found.start()
+    shown = CliRunner().invoke(cli, ["show", "test", "--csv", "--workspace", str(tmp_path)])
+    rows = list(csv.DictReader(shown.output.splitlines()))
+    assert [(row["val_accuracy"], row["parameters"]) for row in rows] == [
+        ("0.5", "650.0"),
+        ("", ""),
+    ]
+    assert "value" not in rows[0]
+
+
 def test_a_study_without_trials(written: Written) -> None:
     found = written.json()
     assert (found["state"], found["best"], found["value"]) == ("interrupted", None, None)

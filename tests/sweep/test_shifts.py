@@ -41,10 +41,24 @@ def test_the_last_epoch_of_those_that_drop_before_batch_norm(tmp_path: Path) -> 
     trials.append(trial(3, "pruned", dropout=0.5))
     found = shifts(Results(study("before_bn"), "finished", trials, [], None), path)
     assert [each.trial.number for each in found] == [0, 1]
-    assert (found[0].measured[0], found[0].formula) == (0.75, (0.75, 0.6))
+    assert found[0].ratios[1] == (0.75, 0.75)
     assert table(found, {"model.dropout": "dropout"}) == (
         ["trial", "dropout", "layer 1", "layer 2"],
         [["#0", "0.2", "0.75 / 0.75", "– / 0.60"], ["#1", "0.5", "0.50 / 0.75", "– / 0.60"]],
     )
     assert shifts(Results(study("all"), "finished", trials, [], None), path) == ()
     assert shifts(Results(study("before_bn"), "finished", trials, [], None), tmp_path / "b") == ()
+
+
+def test_a_frozen_layer_has_no_ratio(tmp_path: Path) -> None:
+    with closing(Outbox(tmp_path / "outbox")) as out:
+        for number, layers in enumerate(((1, 2), (2,))):
+            ratios = {f"{name}{layer}": 0.5 for name in (MEASURED, FORMULA) for layer in layers}
+            out.add(
+                Epochs(number, 1, {name: np.array([[each]]) for name, each in ratios.items()}, 0)
+            )
+    results = Results(study("before_bn"), "finished", [trial(0), trial(1)], [], None)
+    assert table(shifts(results, tmp_path / "outbox"), {})[1] == [
+        ["#0", "0.50 / 0.50", "0.50 / 0.50"],
+        ["#1", "–", "0.50 / 0.50"],
+    ]

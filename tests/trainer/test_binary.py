@@ -8,7 +8,7 @@ from tests.trainer.test_replicates import assert_same, check_fused
 from trainer.data import Data
 from trainer.folding import fold as folded
 from trainer.losses import LOSSES, OF_NUMBERS
-from trainer.prediction import evaluate, predict_proba
+from trainer.prediction import evaluate, predict
 from trainer.rules import ConfigError
 from trainer.state import weights
 from trainer.training import train
@@ -30,10 +30,10 @@ def test_one_output_learns_and_predicts_two_classes(two: Data) -> None:
     made = two.folds[0]
     scores = evaluate(cfg, found, made.x_val, made.y_val)
     np.testing.assert_array_equal(scores["loss"], progress.metrics["val_loss"])
-    odds = predict_proba(cfg, found, made.x_val)
+    odds = predict(cfg, found, made.x_val)
     assert odds.shape == (2, 23, 2)
     np.testing.assert_allclose(odds.sum(axis=2), 1)
-    np.testing.assert_allclose(predict_proba(*folded(cfg, found), made.x_val), odds)
+    np.testing.assert_allclose(predict(*folded(cfg, found), made.x_val), odds)
 
 
 @pytest.mark.parametrize("hidden", [[], [1], [7, 5]])

@@ -21,7 +21,7 @@ from trainer.dataset import Content, labelled
 from trainer.folding import fold as folded
 from trainer.initialisers import INITIALISERS
 from trainer.network import Layout, network
-from trainer.prediction import predict_proba
+from trainer.prediction import predict
 from trainer.rules import ConfigError, Technique
 from trainer.state import weights
 from trainer.training import train
@@ -91,7 +91,7 @@ def test_a_convolution_is_the_sum_over_its_patches(
     arrays = layout.views(layout.draw([np.random.default_rng(0)], np.dtype(float)))
     x = np.random.default_rng(1).standard_normal((rows, channels, height, width))
     shape = {"image": np.array([image])}
-    odds = predict_proba(cfg, arrays | shape, x.reshape(rows, -1))[0]
+    odds = predict(cfg, arrays | shape, x.reshape(rows, -1))[0]
 
     field = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
     weight = arrays["0.weight"][0].reshape(kernel, kernel, channels, 2)
@@ -128,19 +128,19 @@ def test_all_replicates_predict_together_what_each_does_alone() -> None:
     found = weights(cfg, train(cfg, made(), None, 1, seed=5, replicates=3).state)
     assert found["image"].tolist() == [[2, 6, 5]] * 3
     x = made().folds[0].x_val
-    together = predict_proba(cfg, found, x)
+    together = predict(cfg, found, x)
     for replicate in range(3):
         mine = {name: array[replicate : replicate + 1] for name, array in found.items()}
-        np.testing.assert_array_equal(predict_proba(cfg, mine, x)[0], together[replicate])
+        np.testing.assert_array_equal(predict(cfg, mine, x)[0], together[replicate])
 
 
 def test_large_images_are_predicted_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = config(cnn(), epochs=1)
     found = weights(cfg, train(cfg, made(), None, 1, seed=5, replicates=2).state)
     x = made().folds[0].x_val
-    at_once = predict_proba(cfg, found, x)
+    at_once = predict(cfg, found, x)
     monkeypatch.setattr(prediction, "NUMBERS", 3 * IMAGE.pixels * 5)
-    np.testing.assert_allclose(predict_proba(cfg, found, x), at_once, rtol=1e-5)
+    np.testing.assert_allclose(predict(cfg, found, x), at_once, rtol=1e-5)
 
 
 @pytest.mark.parametrize("place", ["none", "before", "after"])
@@ -150,9 +150,7 @@ def test_a_folded_net_predicts_the_same(place: str, dropout: Any) -> None:
     kept = drawn(cfg, image=IMAGE) | {"image": np.array([IMAGE, IMAGE])}
     x = np.random.default_rng(5).normal(0, 2, (9, FEATURES))
     plain, fewer = folded(cfg, kept)
-    np.testing.assert_allclose(
-        predict_proba(plain, fewer, x), predict_proba(cfg, kept, x), rtol=1e-9
-    )
+    np.testing.assert_allclose(predict(plain, fewer, x), predict(cfg, kept, x), rtol=1e-9)
     assert any("gamma" in name for name in fewer) == (place == "after")
 
 

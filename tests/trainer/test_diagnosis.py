@@ -75,16 +75,18 @@ def test_dropout_before_batch_norm(digits: Data) -> None:
     assert any(each.startswith("variance shift: batch norm 1 meets 0.") for each in found), found
 
 
-def test_what_no_training_can_help(digits: Data) -> None:
+def test_which_nets_no_training_can_help(digits: Data) -> None:
     def cause(model: dict[str, Any], **training: Any) -> str | None:
         settings = {"batch_size": 64, "learning_rate": 0.001, "epochs": 3, **training}
         cfg = config({"hidden": [32, 32], **model}, **settings)
         progress = train(cfg, digits, None, cfg.training.epochs, seed=0, replicates=2)
-        return hopeless({name: values[-1].mean() for name, values in progress.history.items()})
+        return hopeless(progress.history)
 
     assert cause({"hidden": [32] * 4}, learning_rate=1.0) == "all of layer 4 is dead"
     constant = {"activation": "sigmoid", "init": {"normal": {"sigma": 1e-4}}, "hidden": [32] * 8}
     assert str(cause(constant, optimizer="sgd")).startswith("layer 1 gets ")
+    huge = {"activation": "tanh", "init": {"normal": {"sigma": 1e5}}}  # saturated: random features
+    assert cause(huge, epochs=8) is None
     for healthy in ("relu", "tanh", "sigmoid", "elu"):
         assert cause({"activation": healthy}) is None
     assert cause({"hidden": [32] * 6, "activation": "sigmoid", "init": "normal"}) is None
@@ -113,9 +115,31 @@ def test_figures_speak_for_themselves() -> None:
         "vanishing gradients: layer 1 gets nothing of the top layer's gradient"
     ]
     assert diagnose({"health/dead_2": 0.43}) == ["43 % of layer 2 is dead"]
+
+
+def history(**last: float | tuple[float, float]) -> dict[str, np.ndarray]:
+    """Two epochs of two replicates: zeros, then these figures."""
+    return {
+        f"health/{name}": np.array([(0.0, 0.0), np.broadcast_to(values, 2)])
+        for name, values in last.items()
+    }
+
+
+def test_what_no_training_can_help() -> None:
     assert hopeless({}) is None
-    assert hopeless({"health/dead_2": 1.0, "health/dead_1": 0.4}) == "all of layer 2 is dead"
-    assert hopeless({"health/gradient_norm_1": 2e6}) == "the gradient of layer 1 has norm 2e+06"
-    fading = {"health/gradient_norm_1": 1e-5, "health/gradient_norm_2": 1.0}
-    assert hopeless(fading) is None
-    assert hopeless(dict.fromkeys(fading, 1e-20)) is None  # learnt by heart
+    assert hopeless(history(dead_2=1.0, dead_1=0.4)) == "all of layer 2 is dead"
+    beyond = history(gradient_norm_1=2e20)
+    assert hopeless(beyond) == "the gradient of layer 1 has norm 2e+20"
+    assert hopeless(history(gradient_norm_1=2e6)) is None  # Adam does not mind
+    nothing = {"gradient_norm_1": 1e-20, "gradient_norm_2": 1.0, "mean_1": 0.5}
+    told = "layer 1 gets 1e-20 of a gradient, the top the same of every row"
+    assert hopeless(history(**nothing, variance_1=1e-8)) == told
+    assert hopeless(history(**nothing, variance_1=0.1)) is None  # the top has something to learn of
+    by_heart = nothing | {"gradient_norm_2": 1e-20, "variance_1": 1e-8}
+    assert hopeless(history(**by_heart)) is None
+
+
+def test_all_replicates_must_be_beyond_help() -> None:
+    assert hopeless(history(dead_1=(1.0, 0.9))) is None
+    assert hopeless(history(dead_1=(np.nan, 1.0))) is None  # the first has stopped, and ended well
+    assert hopeless(history(gradient_norm_1=(1e20, 1.0))) is None

@@ -12,7 +12,7 @@ from trainer.arrays import Array
 from trainer.data import Data
 from trainer.dropout import KINDS, LEVELS, inverted, kept, uout, vanilla
 from trainer.network import dropped, network
-from trainer.prediction import predict_proba
+from trainer.prediction import predict
 from trainer.rules import Technique
 from trainer.state import weights
 from trainer.training import train
@@ -154,7 +154,7 @@ def test_vanilla_prediction_is_multiplied_in_its_place(
         h = h * (keep["end"] if here == "end" else 1.0)
     odds = np.exp(h @ w["2.weight"] + w["2.bias"])
     odds /= odds.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(predict_proba(cfg, found, data.folds[0].x_val)[0], odds)
+    np.testing.assert_allclose(predict(cfg, found, data.folds[0].x_val)[0], odds)
 
 
 def test_random_words_are_taken_only_where_units_drop() -> None:

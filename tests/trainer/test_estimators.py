@@ -13,7 +13,7 @@ from tests.trainer.conftest import config
 from trainer.config import Model, Training
 from trainer.data import Data, Fold
 from trainer.estimators import Classifier
-from trainer.prediction import predict_proba
+from trainer.prediction import predict
 from trainer.preprocessing import transform
 from trainer.rules import ConfigError, settings
 from trainer.state import weights
@@ -64,7 +64,7 @@ def test_predicts_what_replicate_0_of_the_trainer_does(batch_norm: str) -> None:
     scaled = scaled.astype(np.float32)
     data = Data((Fold(scaled, y, scaled[:9], y[:9]),), 10)
     state = train(cfg, data, None, 3, seed=7, replicates=2).state
-    expected = predict_proba(cfg, weights(cfg, state), scaled)[0]
+    expected = predict(cfg, weights(cfg, state), scaled)[0]
     made = Classifier(**net, **training, random_state=7)
     np.testing.assert_allclose(made.fit(x, y).predict_proba(x), expected, rtol=1e-4, atol=1e-7)
     assert made.config_.model.batch_norm.name == "none"
@@ -129,7 +129,7 @@ def test_preprocessing_is_part_of_the_model() -> None:
     assert made.score(DIGITS, LABELS) > 0.8
     x = transform(made.preprocessing_, DIGITS.astype(np.float32))
     np.testing.assert_array_equal(
-        predict_proba(made.config_, made.weights_, x)[0], made.predict_proba(DIGITS)
+        predict(made.config_, made.weights_, x)[0], made.predict_proba(DIGITS)
     )
 
 

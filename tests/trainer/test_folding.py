@@ -13,7 +13,7 @@ from trainer.config import Config
 from trainer.convolution import Image
 from trainer.folding import fold
 from trainer.network import Layout, network
-from trainer.prediction import predict_proba
+from trainer.prediction import predict
 
 FORMS: list[Any] = [
     *(name for name in ACTIVATIONS if name != "maxout"),
@@ -54,9 +54,7 @@ def test_predicts_the_same(activation: Any, batch_norm: Any) -> None:
     weights = drawn(cfg)
     before = {name: array.copy() for name, array in weights.items()}
     plain, folded = fold(cfg, weights)
-    np.testing.assert_allclose(
-        predict_proba(plain, folded, x()), predict_proba(cfg, weights, x()), rtol=1e-9
-    )
+    np.testing.assert_allclose(predict(plain, folded, x()), predict(cfg, weights, x()), rtol=1e-9)
     for name, array in weights.items():
         np.testing.assert_array_equal(array, before[name])
 
@@ -69,9 +67,7 @@ def test_the_factors_of_vanilla_dropout(batch_norm: str, where: str) -> None:
     cfg = config(model, precision="float64")
     weights = drawn(cfg)
     plain, folded = fold(cfg, weights)
-    np.testing.assert_allclose(
-        predict_proba(plain, folded, x()), predict_proba(cfg, weights, x()), rtol=1e-9
-    )
+    np.testing.assert_allclose(predict(plain, folded, x()), predict(cfg, weights, x()), rtol=1e-9)
 
 
 @pytest.mark.parametrize("batch_norm", ["none", "before", "after"])
@@ -100,5 +96,5 @@ def test_at_any_depth_and_width(hidden: list[int], inputs: int, batch_norm: str,
     weights = drawn(cfg, inputs=inputs, seed=seed)
     rows = x(features=inputs)
     np.testing.assert_allclose(
-        predict_proba(*fold(cfg, weights), rows), predict_proba(cfg, weights, rows), rtol=1e-6
+        predict(*fold(cfg, weights), rows), predict(cfg, weights, rows), rtol=1e-6
     )

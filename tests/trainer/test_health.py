@@ -7,10 +7,11 @@ import pytest
 
 from tests.trainer.conftest import config, fold
 from tests.trainer.test_replicates import assert_same
-from trainer import training
+from trainer import health, training
 from trainer.arrays import Array
 from trainer.config import Config
-from trainer.data import Data
+from trainer.convolution import Image
+from trainer.data import Data, Fold
 from trainer.network import noise
 from trainer.state import State, weights
 from trainer.training import train
@@ -19,6 +20,21 @@ from trainer.training import train
 def trained(cfg: Config, epochs: int = 1, replicates: int = 1) -> tuple[dict[str, Array], State]:
     progress = train(cfg, Data((fold(),), 3), None, epochs, seed=0, replicates=replicates)
     return {name: values[-1] for name, values in progress.history.items()}, progress.state
+
+
+def test_a_channel_is_dead_only_if_no_pixel_of_any_row_wakes_it() -> None:
+    """Images with a black border: rows are pixels, and many of them are always 0."""
+    images = np.zeros((512, 12, 12), np.float32)
+    images[:, 4:8, 4:8] = np.random.default_rng(0).random((512, 4, 4), np.float32)
+    x, y = images.reshape(512, 144), np.arange(512) % 3
+    image = Image(1, 12, 12)
+    architecture = {"cnn": {"channels": [4], "kernel": 3, "pool": "none"}}
+    model = {"architecture": architecture, "hidden": [8], "activation": "relu"}
+    data = Data((Fold(x, y, x, y),), 3, image)
+    progress = train(config(model), data, None, 1, seed=0, replicates=1)
+    found = {name: values[-1][0] for name, values in progress.history.items()}
+    assert found["health/dead_1"] < 1
+    assert found["health/variance_1"] > 1e-4
 
 
 def test_gradient_norms_are_those_of_the_last_step() -> None:
@@ -30,6 +46,17 @@ def test_gradient_norms_are_those_of_the_last_step() -> None:
         step = before[f"{layer}.weight"][0] - after[f"{layer}.weight"][0]
         norm = np.linalg.norm(step) / 0.5
         assert found[f"health/gradient_norm_{layer + 1}"][0] == pytest.approx(norm, rel=1e-9)
+
+
+def test_a_unit_is_dead_only_if_no_row_wakes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = config({"activation": "relu", "init": {"normal": {"sigma": 3.0}}})
+    found, _ = trained(cfg, replicates=3)
+    monkeypatch.setattr(health, "ROWS", 2)  # whose means and variances are told
+    few, _ = trained(cfg, replicates=3)
+    for layer in (1, 2):
+        np.testing.assert_array_equal(few[f"health/dead_{layer}"], found[f"health/dead_{layer}"])
+    assert 0 < found["health/dead_2"].mean() < 1
+    assert (few["health/mean_1"] != found["health/mean_1"]).all()
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "elu"])

@@ -12,7 +12,7 @@ from trainer.config import Config
 from trainer.convolution import Image
 from trainer.foreign import ForeignError
 from trainer.keras import load
-from trainer.prediction import predict_proba
+from trainer.prediction import predict
 from trainer.reading import check
 
 KEPT = npz.read(Path(__file__).with_name("keras_nets.npz"))
@@ -36,7 +36,7 @@ def test_outputs_are_those_of_the_net(tmp_path: Path, name: str, model: dict[str
     np.savez(tmp_path / "net.npz", *arrays(name))
     weights = load(tmp_path / "net.npz", config(model), IMAGE)
     rows = KEPT["x"].transpose(0, 3, 1, 2).reshape(20, -1)  # channel by channel
-    found = predict_proba(config(model), weights, rows)[0]
+    found = predict(config(model), weights, rows)[0]
     assert np.ptp(KEPT[f"{name}.odds"], axis=0).max() > 0.2
     np.testing.assert_allclose(found, KEPT[f"{name}.odds"], rtol=0, atol=1e-5)
 

@@ -3,7 +3,7 @@ import pytest
 
 from tests.trainer.conftest import config
 from trainer.data import Data
-from trainer.prediction import ROWS, evaluate, predict_proba
+from trainer.prediction import ROWS, evaluate, predict
 from trainer.state import weights
 from trainer.training import train
 
@@ -14,7 +14,7 @@ def test_probabilities_and_scores_agree(data: Data, rows: int) -> None:
     found = weights(cfg, train(cfg, data, None, 1, seed=0, replicates=2).state)
     generator = np.random.default_rng(0)
     x, y = generator.standard_normal((rows, 6)), generator.integers(0, 3, rows)
-    odds = predict_proba(cfg, found, x)
+    odds = predict(cfg, found, x)
     assert odds.shape == (2, rows, 3)
     np.testing.assert_allclose(odds.sum(axis=2), 1)
     scores = evaluate(cfg, found, x, y)
@@ -34,5 +34,5 @@ def test_a_plain_forward_pass(data: Data) -> None:
             z = z / np.sqrt(w[f"{layer}.variance"] + 1e-5)
             h = np.tanh(w[f"{layer}.gamma"] * z + w[f"{layer}.beta"])
         z = np.exp(h @ w["2.weight"] + w["2.bias"])
-        odds = predict_proba(cfg, found, x)[replicate]
+        odds = predict(cfg, found, x)[replicate]
         np.testing.assert_allclose(odds, z / z.sum(axis=1, keepdims=True))

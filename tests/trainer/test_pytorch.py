@@ -13,7 +13,7 @@ from trainer.arrays import Array
 from trainer.config import Config
 from trainer.convolution import Image
 from trainer.foreign import ForeignError
-from trainer.prediction import predict_proba
+from trainer.prediction import predict
 from trainer.pytorch import load
 from trainer.reading import check
 
@@ -91,7 +91,7 @@ def test_outputs_are_those_of_the_net(
     x = 2 + 3 * np.random.default_rng(1).standard_normal((50, 7), np.float32)
     with torch.no_grad():
         expected = torch.softmax(made(torch.from_numpy(x)), 1).numpy()
-    found = predict_proba(config(batch_norm, hidden), weights, x)[0]
+    found = predict(config(batch_norm, hidden), weights, x)[0]
     assert np.ptp(expected, axis=0).max() > 0.05
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
@@ -171,7 +171,7 @@ def test_outputs_are_those_of_the_convolutional_net(
     x = 0.5 + np.random.default_rng(1).standard_normal((50, *IMAGE), np.float32)
     with torch.no_grad():
         expected = torch.softmax(made(torch.from_numpy(x)), 1).numpy()
-    found = predict_proba(cfg, weights, x.reshape(50, -1))[0]
+    found = predict(cfg, weights, x.reshape(50, -1))[0]
     assert np.ptp(expected, axis=0).max() > 0.05
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 

@@ -26,6 +26,7 @@ from trainer.state import weights
 from trainer.streams import Purpose, generator
 from trainer.tape import Tape, Variable
 from trainer.targets import SCALE, SHIFT
+from trainer.tasks import explained
 from trainer.training import train
 
 LOSS = "mean_squared_error"
@@ -91,6 +92,12 @@ def test_what_is_reported_is_what_scikit_learn_says_of_the_predictions(
         assert progress.metrics["val_loss"][replicate] == pytest.approx(loss, rel=1e-9)
     answers = predict(*folded(cfg, found), made.x_val)
     np.testing.assert_allclose(answers, predict(cfg, found, made.x_val), rtol=1e-9)
+
+
+def test_what_is_explained_of_each_target() -> None:
+    y, answers = np.random.default_rng(0).normal(3, 2, (2, 20, 3))
+    expected = r2_score(y, answers, multioutput="raw_values")
+    np.testing.assert_allclose(explained(y, answers), expected)
 
 
 def test_the_training_score_is_one_less_the_loss(data: Data) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import tracemalloc
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from trainer.arrays import Array
 from trainer.convolution import Image
 from trainer.data import Data, Splits, split
 from trainer.dataset import Dataset
-from trainer.prediction import predict_proba
+from trainer.prediction import predict
 from trainer.preprocessing import fit, transform
 from trainer.resizing import Size
 from trainer.rules import Technique
@@ -91,6 +92,14 @@ def test_reading(scaled: bool, dtype: Any) -> None:
     np.testing.assert_array_equal(np.asarray(found[7:90][::2]), array[7:90:2])
 
 
+@pytest.mark.parametrize(
+    "reckoned", [lambda x: x - X.mean(axis=0), lambda x: X * x, lambda x: x > 0, np.square]
+)
+def test_no_arithmetic_reads_all_rows(reckoned: Callable[[Any], Any]) -> None:
+    with pytest.raises(TypeError):
+        reckoned(on_disk(X))
+
+
 @pytest.mark.parametrize("way", WAYS, ids=lambda each: each.name)
 @pytest.mark.parametrize("folds", [None, 3])
 def test_every_preprocessing(way: Technique, folds: int | None) -> None:
@@ -136,7 +145,7 @@ def test_prediction() -> None:
     memory, disk = both()
     made = config(epochs=1)
     learnt = weights(made, train(made, memory.data, None, 1, seed=0, replicates=2).state)
-    one, other = (predict_proba(made, learnt, each.data.folds[0].x_val) for each in (memory, disk))
+    one, other = (predict(made, learnt, each.data.folds[0].x_val) for each in (memory, disk))
     np.testing.assert_array_equal(one, other)
 
 

@@ -10,7 +10,7 @@ from trainer.arrays import Array
 from trainer.config import Config
 from trainer.convolution import Image
 from trainer.data import Data
-from trainer.prediction import predict_proba
+from trainer.prediction import predict
 from trainer.sensitivity import NUDGE, WEIGHTS, Sensitivity, sensitivities
 from trainer.state import weights
 from trainer.training import train
@@ -44,7 +44,7 @@ def test_each_layer_by_a_plain_restatement(model: dict[str, Any]) -> None:
     x, y = data.folds[0].x_val.astype(float), data.folds[0].y_val
 
     def loss(changed: dict[str, Array]) -> Array:
-        odds = predict_proba(cfg, changed, x)[0]
+        odds = predict(cfg, changed, x)[0]
         return np.asarray(-np.log(odds[np.arange(len(y)), y]).mean())
 
     generator = np.random.default_rng(5)
@@ -76,7 +76,7 @@ def test_each_layer_by_a_plain_restatement(model: dict[str, Any]) -> None:
 def test_the_slope_of_a_linear_net_is_its_gradient() -> None:
     cfg, given, data = trained({"hidden": []})
     x, y = data.folds[0].x_val.astype(float), data.folds[0].y_val
-    error = predict_proba(cfg, {k: v.astype(float) for k, v in given.items()}, x)
+    error = predict(cfg, {k: v.astype(float) for k, v in given.items()}, x)
     error[:, np.arange(len(y)), y] -= 1
     (layer,) = nudged(cfg, given, data)
     chosen = np.random.default_rng(5).permutation(layer.weights)[:WEIGHTS]

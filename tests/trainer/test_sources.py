@@ -156,10 +156,10 @@ class TestTables:
         ("text", "column", "rule"),
         [
             ("a,k\n1,x\n2,y\n", "kind", "must have the column kind, got a, k"),
-            ("a,k\n1,x\n2,y\n", "", "must end in #COLUMN"),
+            ("a,k\n1,x\n2,y\n", "", "must end in #COLUMN, the column to predict"),
             ("a,k\n1,x\nb,y\n", "k", "must be numbers, got words in a"),
             ("a,k\n1,x\n,y\n", "k", "finite"),
-            ("a,k\n1,x\n2,\n", "k", "a label in every row"),
+            ("a,k\n1,x\n2,\n", "k", "column k must have a value in every row"),
             ("a,k\n1,x\n2,x\n", "k", "at least two classes"),
             ("a,k\n1,0.5\n2,1\n", "k", "whole numbers"),
             ("", "k", "readable table"),
