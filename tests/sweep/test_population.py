@@ -226,7 +226,10 @@ def test_a_segment_whose_parent_is_lost_fails() -> None:
 
 
 class Late(FakeStates):
-    """Says what became of states when it has been asked a few times since the last was saved."""
+    """Says what became of states when it has been asked often since the last was saved.
+
+    So often that the runner has counted its cards anew.
+    """
 
     asked = 0
 
@@ -236,7 +239,7 @@ class Late(FakeStates):
 
     def settled(self, seconds: float) -> dict[int, bool]:
         self.asked += 1
-        return super().settled(seconds) if self.asked == 5 else {}
+        return super().settled(seconds) if self.asked == 12 else {}
 
 
 def test_a_segment_ends_when_the_state_that_others_need_is_kept() -> None:
