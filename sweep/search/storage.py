@@ -19,14 +19,14 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.event import listen
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from sweep.search.journal import Journal, mend
+from sweep.search.lock import POSTGRESQL, Lock
 from sweep.search.trial import State, Trial
 from sweep.spec.objectives import Direction
-from sweep.workspace import WAIT_SECONDS, StorageUnavailable, StudyInUse
+from sweep.workspace import WAIT_SECONDS, StorageUnavailable
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -57,19 +57,14 @@ STATES = {
 
 PAUSE_SECONDS = 0.5
 
-POSTGRESQL = "postgresql"
-LOCK = "SELECT pg_try_advisory_lock(hashtext('sweep'), hashtext(%s))"
-KEEPALIVE = {"idle": 15, "interval": 5, "count": 3}
-"""Seconds, seconds and probes after which PostgreSQL gives up a driver whose machine is gone."""
-
 Result = TypeVar("Result")
 
 
 class Storage:
     """One study in its own journal (a path), or in a database (an SQLAlchemy URL).
 
-    The driver is its only writer; anyone may read. In PostgreSQL it holds a lock as long as its
-    connection lives, wherever its workspace is.
+    The driver is its only writer; anyone may read. In PostgreSQL its connection holds a lock,
+    wherever its workspace is.
 
     Raises:
         FileNotFoundError: there is no such study (when opened for reading).
@@ -83,9 +78,6 @@ class Storage:
         """Opens a study; creates it when its directions (`maximize`, `minimize`) are given."""
         self._journal: Journal | None = None
         self._database: RDBStorage | None = None
-        self._name = study
-        self._lock: Any = None
-        self._cut = False
         self._patience = 0.0 if directions is None else WAIT_SECONDS
         if isinstance(place, Path):
             if directions is None and not place.exists():
@@ -99,9 +91,8 @@ class Storage:
             pool = {"poolclass": NullPool} if directions is None else {"pool_pre_ping": True}
             self._database = self._kept(lambda: RDBStorage(place, engine_kwargs=pool))
             self._storage = get_storage(self._database)
-            if directions is not None:
-                listen(self._database.engine, "invalidate", self._was_cut)
-                self._kept(self._claim)
+            if directions is not None and place.startswith(POSTGRESQL):
+                Lock(study).guard(self._database.engine)
         if directions is None:
             try:
                 self._study = self._kept(
@@ -197,39 +188,8 @@ class Storage:
 
     def close(self) -> None:
         """Closes the connections to a database, and lets go of the study."""
-        if self._lock is not None:
-            self._lock.close()
         if self._database is not None:
             self._database.engine.dispose()
-
-    def _was_cut(self, *_: object) -> None:
-        """The lock has gone with the connections."""
-        self._cut = True
-
-    def _claim(self) -> None:
-        """Takes PostgreSQL's lock on the study, which ends with this driver's connection."""
-        assert self._database is not None
-        engine = self._database.engine
-        if engine.dialect.name != POSTGRESQL:
-            return
-        if self._lock is not None:
-            self._lock.close()
-        try:
-            connection = engine.raw_connection()
-            connection.detach()
-            self._lock = connection.dbapi_connection
-            self._lock.autocommit = True
-            with self._lock.cursor() as cursor:
-                for name, value in KEEPALIVE.items():
-                    cursor.execute(f"SET tcp_keepalives_{name} = {value}")
-                cursor.execute(LOCK, (self._name,))
-                (free,) = cursor.fetchone()
-        except engine.dialect.loaded_dbapi.Error as error:
-            raise StorageInternalError(str(error)) from error
-        self._cut = False
-        if not free:
-            self.close()
-            raise StudyInUse(f"study {self._name!r} is in use by another driver on its database")
 
     def _kept(
         self, action: Callable[[], Result], again: Callable[[], Result] | None = None
@@ -239,8 +199,6 @@ class Storage:
         attempt, told = action, False
         while True:
             try:
-                if self._cut:
-                    self._claim()
                 return attempt()
             except (StorageInternalError, SQLAlchemyError) as error:
                 if time.monotonic() - since >= self._patience:

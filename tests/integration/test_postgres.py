@@ -1,18 +1,23 @@
 """Trials in PostgreSQL, a real one: kept, waited for when it restarts, gone on with."""
 
 import signal
+import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 import sqlalchemy
 from mlflow.store.tracking.dbmodels.initial_models import Base as InitialBase
+from sqlalchemy.pool import NullPool
 
 from sweep.recording import tracking
+from sweep.search import lock
 from sweep.search.storage import Storage, taken
+from sweep.search.trial import Event, Trial
 from sweep.workspace import StudyInUse
 from tests.integration.conftest import SMOKE, Sweep, eventually
 from tests.integration.postgres import Postgres, postgres
@@ -133,6 +138,107 @@ def test_one_driver_at_a_time_holds_a_study_wherever_it_runs(
             mine.note("key", value)
     mine.close()
     Storage(url, "held", directions=["maximize"]).close()
+
+
+def cut_off(server: Postgres, end: str) -> None:
+    """Ends sessions of the server, as it does itself with those whose client is gone."""
+    engine = sqlalchemy.create_engine(server.url("mlflow"), poolclass=NullPool)
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text(end))
+
+
+EVERYONE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'studies'"
+HOLDERS = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+
+
+@pytest.mark.parametrize("end", [EVERYONE, HOLDERS])
+def test_a_driver_that_was_cut_off_writes_nothing_into_a_study_that_another_took(
+    server: Postgres, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setenv("PGPASSFILE", str(server.passfile))
+    monkeypatch.setattr(lock, "GRACE_SECONDS", 1.0)
+    url, name = server.url("studies"), f"cut-{len(end)}"
+    mine = Storage(url, name, directions=["maximize"])
+    mine.start(Trial(0, {}, {}), {})
+    cut_off(server, end)
+    theirs = Storage(url, name, directions=["maximize"])
+    trial = Trial(0, {}, {})
+    trial.happens(Event.SUBMIT)
+    trial.values = [0.5]
+    trial.happens(Event.FINISH)
+    with pytest.raises(StudyInUse):
+        mine.end(trial)
+    with pytest.raises(StudyInUse):
+        mine.note("key", 1)
+    with pytest.raises(StudyInUse):
+        mine.start(Trial(1, {}, {}), {})
+    theirs.end(trial)
+    (found,) = theirs.trials()
+    assert found.state.is_finished()
+    assert theirs.notes() == {}
+    mine.close()
+    theirs.close()
+
+
+def test_a_driver_waits_until_the_server_gives_up_its_own_lost_connection(
+    server: Postgres, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PGPASSFILE", str(server.passfile))
+    with relay(server.port) as (port, cut):
+        passwords = server.passfile.with_name("relayed")
+        passwords.touch(mode=0o600)
+        passwords.write_text(f"127.0.0.1:*:*:postgres:{server.password}\n", "ascii")
+        monkeypatch.setenv("PGPASSFILE", str(passwords))
+        url = server.url("studies").replace(str(server.port), str(port))
+        mine = Storage(url, "blip", directions=["maximize"])
+        cut()  # the server has not heard of it
+        later = threading.Timer(1.5, cut_off, (server, HOLDERS))
+        later.start()
+        mine.note("key", 1)
+        later.join()
+        assert "waiting for the study storage" in capsys.readouterr().err
+        with pytest.raises(StudyInUse):
+            Storage(server.url("studies"), "blip", directions=["maximize"])
+        assert mine.notes() == {"key": 1}
+        mine.close()
+
+
+def test_the_server_gives_up_a_lost_connection_before_its_driver_does() -> None:
+    idle, interval, count, unanswered = lock.ABANDONED.values()
+    assert max(idle + interval * count, unanswered / 1000) < lock.GRACE_SECONDS
+
+
+@contextmanager
+def relay(port: int) -> Iterator[tuple[int, Callable[[], None]]]:
+    """Relays a port; what it yields cuts the clients off, while the server hears nothing."""
+    pairs: list[tuple[socket.socket, socket.socket]] = []
+
+    def pump(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while piece := source.recv(65536):
+                target.sendall(piece)
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = listening.accept()
+                server = socket.create_connection(("127.0.0.1", port))
+                pairs.append((client, server))
+                for pair in ((client, server), (server, client)):
+                    threading.Thread(target=pump, args=pair, daemon=True).start()
+
+    def cut() -> None:
+        for client, _ in pairs:
+            client.shutdown(socket.SHUT_RDWR)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, daemon=True).start()
+        try:
+            yield listening.getsockname()[1], cut
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            for each in (each for pair in pairs for each in pair):
+                each.close()
 
 
 def _ended(server: Postgres, name: str) -> int:
