@@ -140,7 +140,14 @@ class Cluster:
     def _start(
         self, command: str, folder: Path, workspace: str | None, study: str | None = None
     ) -> str:
-        """Starts a job with a folder's files and this code; its command finds `$place` set."""
+        """Starts a job with a folder's files and this code; its command finds `$place` set.
+
+        Raises:
+            ConfigError: the workspace would be in the job's own folder, which ends with it.
+        """
+        if workspace and not workspace.startswith("/"):
+            rule = "is on the cluster's head, so it must be absolute there"
+            raise ConfigError([Problem("--workspace", rule, workspace)])
         parcel.pack(folder)
         place = shlex.quote(workspace) if workspace else '"${SWEEP_WORKSPACE:-$HOME/results}"'
         started: str = self._client.submit_job(

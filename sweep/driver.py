@@ -24,6 +24,7 @@ from sweep.scheduling.ray_runner import RayRunner, RayUnavailable
 from sweep.search.storage import discard, study_file, taken
 from sweep.session import Ending, RunnerFactory, Session
 from sweep.spec.catalogue import STUDIES
+from sweep.spec.contradictions import LISTED
 from sweep.spec.places import opened, placed
 from sweep.spec.study import Study, check
 from sweep.spec.study_file import assign, load, override
@@ -183,6 +184,12 @@ def _extended(study: Study, trials: str) -> Study:
         wanted = int(trials) + (study.search.trials if trials.startswith("+") else 0)
     except ValueError:
         raise ConfigError([Problem("--trials", "must be N or +N", trials)]) from None
+    sampler, most = study.search.sampler.name, study.target
+    whole = sampler == "pbt" or (sampler in LISTED and study.search.trials >= most)
+    if whole and wanted > most:
+        raise ConfigError(
+            [Problem("--trials", f"{sampler} has no more than {most} trials", trials)]
+        )
     return check(assign(dict(study.values), "search.trials", wanted))
 
 

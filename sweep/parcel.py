@@ -21,6 +21,9 @@ STUDY = "study.yaml"
 DATA = "data"
 """The folder with the files of a study, beside the study file."""
 
+TABLES = ("csv", "parquet")
+"""The kinds of sources whose path ends in #COLUMN."""
+
 LARGEST = 90 * 2**20
 """The most bytes of files that travel: Ray's Jobs take packages of 100 MiB, the code in it."""
 
@@ -77,11 +80,12 @@ def pack_study(folder: Path, written: Study, here: Study) -> bool:
         ConfigError: a file is not there, or they are too large to travel.
     """
     values, packed = dict(written.values), _Parcel(folder)
-    if relative(written.data.source) is not None:
+    if (given := relative(written.data.source)) is not None:
         kind, _, place = here.data.source.partition(":")
-        path, mark, column = (
-            place.rpartition("#") if kind in ("csv", "parquet") else (place, "", "")
-        )
+        path, mark, column = place.rpartition("#") if kind in TABLES else (place, "", "")
+        if kind in TABLES and not all(given.rpartition("#")):
+            rule = "must name a file and, after #, the column of the labels"
+            raise ConfigError([Problem("data.source", rule, written.data.source)])
         moved = packed.add(_Named("data.source", written.data.source, Path(path)))
         values = assign(values, "data.source", f"{kind}:{moved}{mark}{column}")
     paths = zip(models(written.values), models(here.values), strict=True)
@@ -113,11 +117,13 @@ class _Parcel:
 
     def add(self, named: _Named) -> str:
         """Copies files to where nothing else goes by that name; their path in the parcel."""
-        if named.path not in self.moved:
-            files = [named.path] if named.path.is_file() else _plain_files(named.path)
+        # the folder here, or the one above, has a name too
+        path = named.path if named.path.name.strip(".") else named.path.resolve()
+        if path not in self.moved:
+            files = [path] if path.is_file() else _plain_files(path)
             self._weigh(named, files)
-            self.moved[named.path] = self._copied(named.path, files)
-        return self.moved[named.path]
+            self.moved[path] = self._copied(path, files)
+        return self.moved[path]
 
     def _weigh(self, named: _Named, files: Sequence[Path]) -> None:
         if not files:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import BinaryIO
 
 from sweep.recording.outbox import Outbox
 from sweep.workspace import Workspace
@@ -40,7 +41,8 @@ def serve(place: Workspace, name: str | None, port: int, say: Callable[[str], No
 
     Raises:
         UnknownStudy: the workspace has no such study.
-        UiError: the port is taken, nothing has been recorded, or the server does not start.
+        UiError: the port is taken, nothing has been recorded, the workspace can't be written, or
+            the server does not start.
     """
     page = "/" if name is None else _page(place, name)
     uri = place.tracking_uri
@@ -101,7 +103,7 @@ def _server(uri: str, place: Workspace, port: int) -> "Iterator[subprocess.Popen
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
-    with (place.path / "ui.log").open("wb") as log, _terminated_as_interrupted():
+    with _log(place) as log, _terminated_as_interrupted():
         server = subprocess.Popen(
             [sys.executable, "-m", *command],
             stdin=subprocess.DEVNULL,
@@ -114,6 +116,14 @@ def _server(uri: str, place: Workspace, port: int) -> "Iterator[subprocess.Popen
             yield server
         finally:
             _end(server)
+
+
+def _log(place: Workspace) -> BinaryIO:
+    try:
+        return (place.path / "ui.log").open("wb")
+    except OSError as error:
+        rule = f"cannot be written: {error.strerror}"
+        raise UiError(f"workspace {place.path}: {rule}") from None
 
 
 @contextmanager

@@ -172,9 +172,15 @@ class StudyFolder:
 
         Raises:
             StudyInUse: another driver holds it.
+            ConfigError: its folder can't be written.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "driver.lock").open("a+", encoding="utf-8") as file:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / "driver.lock").open("a+", encoding="utf-8")
+        except OSError as error:
+            rule = f"cannot be written: {error.strerror}"
+            raise ConfigError([Problem(str(self.path), rule)]) from None
+        with lock as file:
             if not _locked(file):
                 file.seek(0)
                 raise StudyInUse(f"study {self.name!r} is in use{_holder(file.read())}")

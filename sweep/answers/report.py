@@ -84,7 +84,7 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto
 .wide { overflow-x: auto } table { border-collapse: collapse }
 td, th { padding: .25em .6em; border-bottom: 1px solid #ddd }
 th { text-align: left; vertical-align: bottom } td.number, td.value { text-align: right }
-td.number, td.figure { white-space: nowrap }
+td.number, td.figure { white-space: nowrap } td.words:last-child { min-width: 12em }
 .answer { font-size: 1.1em; background: #f2f7fb; padding: .8em 1.1em; overflow-wrap: anywhere }
 figure { margin: 2em 0 } figcaption { color: #555 }
 pre { background: #f6f6f6; padding: .8em; overflow-x: auto }

@@ -22,7 +22,8 @@ class Reproduction:
 
     Attributes:
         identical: whether every recorded number came out the same to the bit.
-        comparable: whether bits can be promised: the same arithmetic did both.
+        comparable: whether bits can be promised: the same arithmetic did both, in every link.
+        changed: the names of what it depends on that were not the same.
         difference: the largest absolute difference of a metric.
         recorded, now: what did the arithmetic then and now.
         sensitivity: of each layer of the net as trained now, if that was asked for.
@@ -34,6 +35,7 @@ class Reproduction:
     difference: float
     recorded: dict[str, Any]
     now: dict[str, Any]
+    changed: list[str]
     sensitivity: list[LayerSensitivity] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -45,8 +47,7 @@ class Reproduction:
         what = f"largest difference {self.difference:g}"
         if self.comparable:
             return f"trial {self.trial} differs: {what}"
-        changed = [name for name in self.now if self.recorded.get(name) != self.now[name]]
-        return f"trial {self.trial} is not comparable ({', '.join(changed)} changed): {what}"
+        return f"trial {self.trial} is not comparable ({', '.join(self.changed)} changed): {what}"
 
 
 def reproduce(
@@ -68,7 +69,7 @@ def reproduce(
     if not trial.metrics or not trial.epoch:
         raise NotReproducible(f"trial {number} is {trial.state} and has no result")
     config = study.config(trial.params)
-    outcome, state = retrained(results, trial, datasets, gpu="gpu" in trial.environment)
+    outcome, state, changed = retrained(results, trial, datasets, cards=True)
     if isinstance(outcome, Raised):
         raise NotReproducible(f"trial {number} fails now:\n{outcome.error}")
     gone = [name for name in trial.metrics if name not in outcome.metrics]
@@ -86,5 +87,13 @@ def reproduce(
     if sensitivity and state is not None:
         data = datasets.data(config)
         layers = measured(build(Config, config), state, data, study.search.seed)
-    same = trial.environment == here
-    return Reproduction(number, largest == 0.0, same, largest, trial.environment, here, layers)
+    return Reproduction(
+        number,
+        identical=largest == 0.0,
+        comparable=not changed,
+        difference=largest,
+        recorded=trial.environment,
+        now=here,
+        changed=sorted(changed),
+        sensitivity=layers,
+    )

@@ -71,7 +71,7 @@ def _arrays(
         if kept.config["trial"] == best.number:
             return kept.arrays
     plain = study.config(best.params)
-    outcome, state = retrained(read(folder), best, datasets, gpu=False)
+    outcome, state, _ = retrained(read(folder), best, datasets, cards=False)
     if isinstance(outcome, Raised) or state is None:
         raise RuntimeError(f"trial {best.number} could not be trained again")
     learnt = datasets.trainers.learnt(plain, state)

@@ -93,12 +93,13 @@ def sync(name: str | None, folder: str | None) -> None:
     for each in folders:
         if each.in_use() or not each.outbox.exists():
             continue  # a driver sends its own
-        with closing(Outbox(each.outbox)) as outbox:
+        with closing(Outbox(each.outbox, reading=True)) as outbox:
             before = outbox.backlog()
             for reason in outbox.reasons():
                 click.echo(f"{each.name}: refused, and set aside: {reason}")
-            if before.empty:
-                continue
+        if before.empty:
+            continue
+        with closing(Outbox(each.outbox)) as outbox:
             recording = Recording(outbox, each.path, place.tracking_uri, place.artifact_root)
             after = recording.drain(600, lambda backlog: None)
         sent = before.records - after.records

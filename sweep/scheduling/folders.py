@@ -36,7 +36,11 @@ class Folder(Protocol):
         """A context with the path of a file here; at its end that file is in the folder."""
 
     def fetched(self, name: str) -> Any:
-        """A context with the path of a file here that holds what is in the folder."""
+        """A context with the path of a file here that holds what is in the folder.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
 
     def remove(self, name: str) -> None:
         """Removes a file, if it is there."""
@@ -64,7 +68,8 @@ class LocalFolder:
     @contextmanager
     def fetched(self, name: str) -> Iterator[Path]:
         """The path of the file itself."""
-        yield self._path / name
+        with (self._path / name).open("rb"):  # a file that can't be read is none that is broken
+            yield self._path / name
 
     def remove(self, name: str) -> None:
         """Removes a file, if it is there."""
@@ -158,9 +163,11 @@ class RemoteFolder:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Turns whatever a place raises into one error."""
+    """Turns whatever a place raises into one error, but that a file is not there."""
     try:
         yield
+    except FileNotFoundError:
+        raise
     except Exception as error:  # each scheme has errors of its own
         text = str(error).strip() or type(error).__name__
         raise FolderError(f"{type(error).__name__}: {text.splitlines()[0]}") from error

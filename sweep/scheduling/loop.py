@@ -129,10 +129,8 @@ class Loop:
             self._active[trial.number] = trial
             if self._settled_already(trial):
                 self.watch(self._standing())
-            elif self._restore(trial):
-                self._submit(trial)
             else:
-                self._orphan(trial)
+                self._go_on(trial)
 
     def _settled_already(self, trial: Trial) -> bool:
         """Ends a trial of which nothing need be trained: its result is known, or of no use."""
@@ -175,16 +173,35 @@ class Loop:
         seen = self.search.upcoming - self.study.lag
         return any(number <= seen for number in self._active)
 
+    def _go_on(self, trial: Trial) -> None:
+        """Submits a trial's next link, from the state that the runner or the storage has of it."""
+        try:
+            found = self._restore(trial)
+        except OSError as error:
+            self.trouble = f"the saved states of trials can't be read (storage): {error}"
+            self._leave(trial)
+            return
+        if found:
+            self._submit(trial)
+        else:
+            why = f"the state of trial {trial.parent}, from which it starts, is lost"
+            self._end(trial, Event.GIVE_UP, "lost", why)
+
     def _restore(self, trial: Trial) -> bool:
         """Hands the runner what was saved of a trial, or of its parent, if it has no state of it.
 
         False if it has a parent whose state is lost.
+
+        Raises:
+            OSError: what was saved can't be read at present.
         """
         if self.states is None or self.runner.holds(trial.number):
             return True
         saved = self.states.load(trial.number)
         if saved is not None and int(saved["epoch"]) == trial.until:
-            saved = None  # its driver died before the end was on record; its values are lost
+            # its driver died before the end was on record: its values are lost
+            self.states.forget(trial.number)
+            saved = None
         if saved is None and trial.parent is not None:
             saved = self.states.load(trial.parent)
         if saved is not None:
@@ -291,10 +308,8 @@ class Loop:
         trial.happens(Event.LOSE)
         if trial.losses > RETRIES:
             self._end(trial, Event.GIVE_UP, "lost", f"lost {trial.losses} times: {outcome.error}")
-        elif self._restore(trial):
-            self._submit(trial)
         else:
-            self._orphan(trial)
+            self._go_on(trial)
 
     def _advance(self, trial: Trial, outcome: Advanced, since: float) -> None:
         rung = trial.next_rung()
@@ -309,7 +324,7 @@ class Loop:
         trial.values = trial.metrics[self.study.metric]
         trial.others = self.study.others(trial.metrics)
         trial.excess = excesses(self.study.constraints, trial.metrics)
-        trial.environment, trial.host = outcome.environment, outcome.host
+        trial.trained_in(outcome.environment, outcome.host)
         figures = outcome.figures()
         trial.diagnosis = diagnose(figures)
         if outcome.diverged is not None or not all(map(math.isfinite, trial.scores)):
@@ -324,7 +339,7 @@ class Loop:
             return
         self.search.report(trial)
         if outcome.finished or trial.epoch == trial.until:
-            self._end(trial, Event.FINISH)
+            self._finish(trial)
         elif cause := hopeless(outcome.history):
             self._end(trial, Event.PRUNE, f"hopeless at epoch {trial.epoch}: {cause}")
         elif self.pruner.keeps(trial.number, trial.epoch, self._ladder(trial)):
@@ -334,10 +349,6 @@ class Loop:
         else:
             pruner = self.study.search.pruner.name
             self._end(trial, Event.PRUNE, f"{pruner} at epoch {trial.epoch}")
-
-    def _orphan(self, trial: Trial) -> None:
-        error = f"the state of trial {trial.parent}, from which it starts, is lost"
-        self._end(trial, Event.GIVE_UP, "lost", error)
 
     def _ladder(self, trial: Trial) -> Ladder:
         """What the pruning of a trial may depend on."""
@@ -350,19 +361,32 @@ class Loop:
         order, best = self.study.order, self.best  # of equals the first is the best
         return order(trial.scores, trial.number) < order(best.scores, best.number)
 
+    def _finish(self, trial: Trial) -> None:
+        """Ends a trial that is trained: at once, or when the state that others need is kept."""
+        if self.states is None or not _may_be_parent(trial):
+            self._end(trial, Event.FINISH)
+            return
+        fetch = cache(lambda: self.runner.state(trial.number))
+        try:
+            state = fetch()
+        except StateLost as error:  # it is trained again, as if its link had been lost
+            trial.epoch = 0
+            self.runner.forget(trial.number)
+            self._lose(trial, Lost(trial.number, str(error)))
+            return
+        trial.happens(Event.FINISH)
+        if self.devices is not None:
+            self.devices.left(trial.number)
+        self.states.save(trial.number, state)
+        self._saving[trial.number] = fetch
+
     def _end(
         self, trial: Trial, event: Event, reason: str | None = None, error: str | None = None
     ) -> None:
-        """Ends a trial; puts that on record at once, or when the state that others need is kept."""
         trial.happens(event, reason)
         learnt = trial.state in (State.COMPLETE, State.PRUNED) and trial.epoch > 0
         learnt = learnt and trial.same_as is None
         fetch = cache(lambda: self.runner.state(trial.number)) if learnt else None
-        if self.states is not None and fetch is not None and _may_be_parent(trial):
-            with suppress(StateLost):
-                self.states.save(trial.number, fetch())
-                self._saving[trial.number] = fetch
-                return
         self._conclude(trial, fetch, error)
 
     def _conclude(

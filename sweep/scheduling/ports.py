@@ -82,7 +82,11 @@ class States(Protocol):
         """
 
     def load(self, number: int) -> TrainerState | None:
-        """The last state that was to be kept of a trial, if there is one."""
+        """The last state that was to be kept of a trial, if there is one.
+
+        Raises:
+            OSError: it can't be read at present.
+        """
 
     def forget(self, number: int) -> None:
         """Drops what was kept of a trial."""

@@ -7,10 +7,14 @@ state before is removed when the new one is there, so that a write that was cut 
 
 import re
 import sys
+import time
 
 from sweep.scheduling.folders import Folder
 from trainer import checkpoint
 from trainer.state import State
+
+PAUSES = (0.5, 1.0, 2.0)
+"""Seconds after which a state that can't be read is tried again."""
 
 NAME = re.compile(r"(\d+)-(\d+)\.npz")
 
@@ -45,18 +49,36 @@ class States:
             return False
         before = self._saved.get(number, set())
         self._saved[number] = before | {epoch}
-        self._remove(number, before - {epoch})
+        # a later one was of no use when it was last looked at, or this one would not be here
+        self._remove(number, {each for each in before if each < epoch})
         return True
 
     def load(self, number: int) -> State | None:
-        """The trial's last saved state that is whole, if there is one; says which is not."""
+        """The trial's last saved state that is whole, if there is one; says which is not.
+
+        Raises:
+            OSError: one can't be read, though it was tried for some seconds.
+        """
         for epoch in sorted(self._saved.get(number, ()), reverse=True):
             try:
-                with self._folder.fetched(_name(number, epoch)) as path:
-                    return checkpoint.load(path).arrays
-            except (OSError, checkpoint.CheckpointError) as error:
+                return self._read(_name(number, epoch))
+            except (FileNotFoundError, checkpoint.CheckpointError) as error:
                 self._tell(f"trial {number} can't go on from epoch {epoch}: {error}")
         return None
+
+    def _read(self, name: str) -> State:
+        pauses = iter(PAUSES)
+        while True:
+            try:
+                with self._folder.fetched(name) as path:
+                    return checkpoint.load(path).arrays
+            except FileNotFoundError:
+                raise
+            except OSError:
+                pause = next(pauses, None)
+                if pause is None:
+                    raise
+                time.sleep(pause)
 
     def forget(self, number: int) -> None:
         """Removes what was saved of a trial."""

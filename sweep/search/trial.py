@@ -37,6 +37,9 @@ class Event(StrEnum):
     STOP = "stop"
 
 
+CHANGED = "changed"
+"""In an environment: the names of what not all links of a trial had in common."""
+
 ENDED = frozenset({State.COMPLETE, State.PRUNED, State.FAILED, State.STOPPED})
 
 TABLE: Mapping[tuple[State, Event], State] = {
@@ -77,7 +80,8 @@ class Trial:
     """A trial as the loop sees it; `state` changes through `happens` alone.
 
     `worker_seconds` is what its links took on workers, of those that came back to this driver, and
-    `timings` the seconds by what they went into; `host` is the machine of its last link;
+    `timings` the seconds by what they went into; `host` is the machine of its last link, and
+    `environment` what its numbers depend on there, with what was otherwise before as `changed`;
     `values` are those of the leading objective, one a replicate, `others` the means of the other
     objectives; `excess` says how far the trial is beyond each constraint. `wanted` names the entry
     of the queue that it was made of, `same_as` the trial whose result is its own as well, `parent`
@@ -122,6 +126,14 @@ class Trial:
         """Adds seconds to those that went into the same."""
         for name, seconds in timings.items():
             self.timings[name] = self.timings.get(name, 0.0) + seconds
+
+    def trained_in(self, environment: Mapping[str, Any], host: str) -> None:
+        """Takes where its last link was trained; keeps what of that was otherwise before."""
+        names = {*self.environment, *environment} - {CHANGED} if self.environment else set()
+        changed = {name for name in names if self.environment.get(name) != environment.get(name)}
+        changed |= set(self.environment.get(CHANGED, ()))
+        self.environment = {**environment, **({CHANGED: sorted(changed)} if changed else {})}
+        self.host = host
 
     @property
     def ended(self) -> bool:

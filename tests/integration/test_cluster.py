@@ -69,6 +69,8 @@ def test_a_sweep_on_the_cluster_from_a_laptop(cluster: Head) -> None:
     call(cluster, "logs", "-f", "far")
     assert len(json.loads(call(cluster, "show", "far", "--json"))["trials"]) == 6
 
+    told = call(cluster, "list", "--workspace", "results", code=2)
+    assert "--workspace: is on the cluster's head, so it must be absolute there" in told
     assert "no study 'near'" in call(cluster, "show", "near", code=2)
 
 

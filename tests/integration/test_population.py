@@ -2,18 +2,20 @@
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sweep.answers import retraining
 from sweep.answers.reproduction import reproduce
 from sweep.answers.results import Results, read
 from sweep.datasets import Datasets
 from sweep.pruners import NoPruner
 from sweep.scheduling.folders import LocalFolder
 from sweep.scheduling.loop import Loop
-from sweep.scheduling.runner import LocalRunner
+from sweep.scheduling.runner import Advanced, Link, LocalRunner, advance
 from sweep.scheduling.states import States
 from sweep.scheduling.write_behind import WriteBehind
 from sweep.search.search import Search
@@ -72,6 +74,36 @@ def test_a_segment_is_what_training_its_whole_line_gives(tmp_path: Path) -> None
     assert len(moved) == 2  # a fifth of five, in each generation after the first
     for number in (moved[-1], 3 * SIZE - 1):
         assert reproduce(results, number, Datasets(results.study)).identical
+
+
+def test_a_segment_is_trained_again_on_the_device_that_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As far as links tell: there need be no card."""
+    links: list[Link] = []
+
+    def train(link: Link, *args: Any) -> tuple[Any, Any]:
+        links.append(link)
+        outcome, state = advance(replace(link, gpu=False), *args)
+        assert isinstance(outcome, Advanced)
+        card = {"gpu": "a card"} if link.gpu else {}
+        return replace(outcome, environment={**outcome.environment, **card}), state
+
+    monkeypatch.setattr(retraining, "advance", train)
+    results, number = undisturbed(tmp_path), 3 * SIZE - 1
+    parent = results.trials[number].parent
+    assert parent is not None
+    between, last = results.trials[parent], results.trials[number]
+    between.environment["gpu"] = "a card"
+    found = reproduce(results, number, Datasets(results.study))
+    assert (found.identical, found.comparable) == (True, True)
+    assert [link.gpu for link in links] == [False, True, False]
+
+    last.metrics["val_loss"] = [0.0] * 2
+    assert "differs" in str(reproduce(results, number, Datasets(results.study)))
+    between.environment["changed"] = ["gpu"]  # it was on a card for a part of its way
+    told = str(reproduce(results, number, Datasets(results.study)))
+    assert f"trial {number} is not comparable (gpu changed)" in told
 
 
 @pytest.mark.slow

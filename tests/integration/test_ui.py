@@ -94,6 +94,16 @@ def test_a_port_that_is_taken(place: Workspace) -> None:
             said(place, port=port)
 
 
+def test_a_workspace_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "mlflow.db").touch()
+    (tmp_path / "ui.log").mkdir()
+    with pytest.raises(UiError, match=f"workspace {tmp_path}: cannot be written: Is a directory"):
+        said(Workspace(tmp_path), port=free_port())
+
+
 @pytest.mark.parametrize("port", [-1, 70_000])
 def test_a_port_that_does_not_exist(place: Workspace, port: int) -> None:
     with pytest.raises(UiError, match=f"port {port} is not free"):

@@ -248,7 +248,8 @@ class FakeStates:
     _settled: dict[int, bool] = field(default_factory=dict)
 
     def save(self, number: int, state: TrainerState) -> None:
-        self.epochs[number] = int(state["epoch"])
+        if not self.broken:
+            self.epochs[number] = int(state["epoch"])
         self.times.append(number)
         self._settled[number] = not self.broken
 

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sweep.__main__ import cli
+from sweep.recording.outbox import Outbox
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "studies" / "digits.yaml"
@@ -279,3 +280,34 @@ def test_decide_says_why_it_cannot(call: Call, tmp_path: Path, text: str, messag
     assert shown.exit_code == 2
     assert shown.stderr.strip() == message
     assert [each.name for each in folder.iterdir()] == ["study.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("search", "trials", "message"),
+    [
+        ("{sampler: grid}", "+1", "--trials: grid has no more than 2 trials, got '+1'"),
+        ("{sampler: factorial}", "3", "--trials: factorial has no more than 2 trials, got '3'"),
+        ("{sampler: {pbt: {population: 2}}}", "+4", "--trials: pbt has no more than 12 trials"),
+    ],
+)
+def test_a_plan_that_has_no_more_trials(
+    call: Call, tmp_path: Path, search: str, trials: str, message: str
+) -> None:
+    folder = tmp_path / "results" / "a"
+    folder.mkdir(parents=True)
+    space = "model: {dropout: {choose: [0.0, 0.2]}}"
+    (folder / "study.yaml").write_text(f"name: a\n{space}\nsearch: {search}\n")
+    shown = call("resume", "a", "--trials", trials)
+    assert shown.exit_code == 2
+    assert shown.stderr.startswith(message)
+    assert [each.name for each in folder.iterdir()] == ["study.yaml"]
+
+
+def test_sync_changes_nothing_where_nothing_waits(call: Call, tmp_path: Path) -> None:
+    folder = tmp_path / "results" / "a"
+    folder.mkdir(parents=True)
+    (folder / "study.yaml").write_text("name: a\n")
+    Outbox(folder / "outbox.db").close()
+    before = folder.stat().st_mtime_ns
+    assert call("sync").exit_code == 0
+    assert folder.stat().st_mtime_ns == before

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from sweep.pruners import Asha
 from sweep.scheduling import runner
 from sweep.scheduling.devices import TRIES, Devices, Work, work
 from sweep.scheduling.runner import NETS, Advanced, Link, Outcome, Raised, advance
@@ -238,6 +239,28 @@ def test_a_link_that_leaves_a_lost_card_keeps_the_state_of_its_trial() -> None:
     sweep.run()
     assert found == [(0, False, False), (1, True, True), (1, False, True)]
     assert (sweep.loop.lost, sweep.about(1).count("forget")) == (0, 1)
+
+
+def test_a_trial_whose_card_went_knows_that_its_links_differ() -> None:
+    def respond(link: Link) -> Outcome:
+        if link.gpu:
+            sweep.runner.lose_cards()
+        return replace(
+            advanced(link), environment={"kernel": "a"} | ({"gpu": "b"} if link.gpu else {})
+        )
+
+    devices, seconds = sized(lambda number: 0)
+    auto = {"resources": {"gpu": "auto"}}
+    sweep = Sweep(
+        respond, trials=2, slots=2, pruner=Asha(3, 3), seconds=seconds, devices=devices, study=auto
+    )
+    sweep.runner.with_card = 1
+    sweep.run()
+    assert [link.gpu for link in sweep.runner.links if link.number == 1] == [True, True, False]
+    assert [trial.environment for trial in sweep.search.trials] == [
+        {"kernel": "a"},
+        {"kernel": "a", "changed": ["gpu"]},
+    ]
 
 
 def test_all_links_of_a_trial_stay_where_the_first_was_unless_the_cards_go() -> None:

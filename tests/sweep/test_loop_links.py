@@ -5,7 +5,8 @@ from dataclasses import replace
 from sweep.pruners import Asha
 from sweep.scheduling.runner import Link, Outcome
 from sweep.search.trial import State
-from tests.sweep.fakes import Sweep, advanced, losing
+from tests.sweep.fakes import FakeStates, Sweep, advanced, losing
+from trainer.state import State as TrainerState
 
 
 def test_a_state_is_saved_when_a_crash_would_cost_more_than_is_allowed() -> None:
@@ -50,6 +51,22 @@ def test_a_sweep_whose_trials_start_from_states_that_can_t_be_saved_gives_up() -
     sweep.loop.run()
     assert sweep.loop.trouble == "the states from which trials start can't be saved (storage)"
     assert len(sweep.states()) < 4
+
+
+def test_a_sweep_whose_saved_states_can_t_be_read_leaves_them_to_a_later_run() -> None:
+    class Unread(FakeStates):
+        def load(self, number: int) -> TrainerState | None:
+            if number == 1:
+                raise OSError("reset by peer")
+            return super().load(number)
+
+    sweep = Sweep(trials=4, slots=2)
+    sweep.loop.states = Unread({1: 3})
+    sweep.run()
+    assert sweep.loop.trouble == "the saved states of trials can't be read (storage): reset by peer"
+    assert sweep.of("left") == [1]
+    assert sweep.of("submit") == [0]
+    assert sweep.loop.states.epochs == {1: 3}
 
 
 def test_what_earlier_drivers_left_is_cleared_when_all_trials_have_ended() -> None:

@@ -123,6 +123,28 @@ def test_models_to_start_from_travel_as_data_do(make_study: MakeStudy, tmp_path:
     assert claim["expect"] == f"{first} > {second}"
 
 
+@pytest.mark.parametrize("source", ["csv:x.csv", "csv:x.csv#", "parquet:#y", "parquet:x"])
+def test_a_table_without_its_column_is_refused(
+    source: str, make_study: MakeStudy, tmp_path: Path
+) -> None:
+    kind, _, place = source.partition(":")
+    written, here = (make_study(data={"source": f"{kind}:{at}{place}"}) for at in ("", "/x/"))
+    with pytest.raises(ConfigError, match=r"data.source: must name a file and, after #, the col"):
+        pack_study(tmp_path, written, here)
+
+
+def test_the_folder_above_travels_by_its_name(make_study: MakeStudy, tmp_path: Path) -> None:
+    below, target = tmp_path / "fashion" / "studies", tmp_path / "parcel"
+    below.mkdir(parents=True)
+    target.mkdir()
+    (tmp_path / "fashion" / "train").write_text("train")
+    here = make_study(data={"source": f"idx:{below}/.."})
+    assert pack_study(target, make_study(data={"source": "idx:.."}), here)
+    source = load(target / "study.yaml")["data"]["source"].removeprefix("idx:")
+    assert source.endswith("/fashion")
+    assert (target / source / "train").read_text() == "train"
+
+
 def test_files_that_are_absent_or_too_large_are_refused(
     make_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

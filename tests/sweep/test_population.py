@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sweep.scheduling.runner import Link, Lost, Outcome
+from sweep.scheduling.devices import Devices, Work
+from sweep.scheduling.runner import Link, Lost, Outcome, StateLost
 from sweep.search.population import FACTORS, Population
 from sweep.search.sampler import Params, Result
 from sweep.search.search import Search
@@ -17,6 +18,7 @@ from sweep.spec import space
 from sweep.spec.study import Study, check
 from tests.sweep.fakes import FakeStates, Sweep, advanced
 from trainer.rules import ConfigError
+from trainer.state import State as TrainerState
 
 SIZE, SEGMENTS, EPOCHS = 6, 3, 10
 VALUES: dict[str, Any] = {
@@ -224,13 +226,20 @@ def test_a_segment_whose_parent_is_lost_fails() -> None:
 
 
 class Late(FakeStates):
-    """Says what became of a state when it has been asked a few times."""
+    """Says what became of states when it has been asked often since the last was saved.
+
+    So often that the runner has counted its cards anew.
+    """
 
     asked = 0
 
+    def save(self, number: int, state: TrainerState) -> None:
+        self.asked = 0
+        super().save(number, state)
+
     def settled(self, seconds: float) -> dict[int, bool]:
         self.asked += 1
-        return super().settled(seconds) if self.asked % 5 == 0 else {}
+        return super().settled(seconds) if self.asked == 12 else {}
 
 
 def test_a_segment_ends_when_the_state_that_others_need_is_kept() -> None:
@@ -253,6 +262,44 @@ def test_a_segment_whose_state_can_t_be_saved_is_left_to_a_later_run() -> None:
     assert sweep.loop.trouble == "the states from which trials start can't be saved (storage)"
     assert sweep.of("left") == [0]
     assert sweep.of("end") == []
+
+
+def test_a_segment_whose_state_is_lost_before_it_is_kept_is_trained_again() -> None:
+    sweep = Sweep(trials=2, slots=1)
+    sweep.search.segments = {0: (None, 3), 1: (0, 9)}
+    fetched, fetch = iter([True, False]), sweep.runner.state
+
+    def state(number: int) -> TrainerState:
+        if number == 0 and next(fetched, False):
+            raise StateLost("its machine is gone")
+        return fetch(number)
+
+    sweep.runner.state = state  # type: ignore[method-assign]
+    sweep.loop.run()
+    assert sweep.states() == [State.COMPLETE] * 2
+    assert [(link.number, link.until) for link in sweep.runner.links] == [(0, 3), (0, 3), (1, 9)]
+    assert sweep.saved.times == [0]
+
+
+def test_a_card_that_is_lost_is_nothing_to_a_segment_that_is_trained() -> None:
+    """It waits only for its state to be kept."""
+    devices = Devices(lambda config, replicates: Work(0, 1.0, EPOCHS))
+    study = {"resources": {"gpu": "auto"}}
+    sweep = Sweep(trials=3, slots=2, devices=devices, study=study)
+    sweep.search.segments = {0: (None, 3), 1: (None, 3), 2: (1, 9)}
+    sweep.loop.states = Late({})
+    sweep.runner.with_card = 1
+    fetch = sweep.runner.state
+
+    def state(number: int) -> TrainerState:
+        sweep.runner.with_card = int(number == 0)
+        return fetch(number)
+
+    sweep.runner.state = state  # type: ignore[method-assign]
+    sweep.loop.run()
+    assert sweep.states() == [State.COMPLETE] * 3
+    links = [(link.number, link.gpu) for link in sweep.runner.links]
+    assert links == [(0, False), (1, True), (2, False)]
 
 
 def test_the_last_segment_is_no_parent_and_needs_no_state() -> None:

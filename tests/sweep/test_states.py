@@ -1,12 +1,15 @@
 """States of trials in files: at a path, and at URLs of fsspec's."""
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from sweep.scheduling import states as states_module
 from sweep.scheduling.folders import Folder, LocalFolder, RemoteFolder, folder, prove
 from sweep.scheduling.states import States
 from trainer.rules import ConfigError
@@ -62,6 +65,50 @@ def test_a_state_that_is_not_whole_is_told_and_the_one_before_it_stands(
     assert States(place).load(7) is None
     assert States(place).save(7, at(2))  # it has been trained again
     assert States(place).load(7) is not None
+
+
+def test_a_state_that_is_gone_is_told(place: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    states = States(place)
+    states.save(7, at(2))
+    place.remove("00007-000002.npz")
+    assert states.load(7) is None
+    assert "trial 7 can't go on from epoch 2" in capsys.readouterr().err
+
+
+def test_a_state_that_can_t_be_read_for_a_moment_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(LocalFolder):
+        times = 2
+
+        @contextmanager
+        def fetched(self, name: str) -> Iterator[Path]:
+            self.times -= 1
+            if self.times >= 0:
+                raise OSError("reset by peer")
+            with super().fetched(name) as path:
+                yield path
+
+    monkeypatch.setattr(states_module, "PAUSES", (0.0, 0.0))
+    States(LocalFolder(tmp_path)).save(7, STATE)
+    place = Failing(tmp_path)
+    states = States(place)
+    assert states.load(7) is not None
+    place.times = 3
+    with pytest.raises(OSError, match="reset by peer"):
+        states.load(7)
+    assert states.load(7) is not None
+
+
+def test_a_later_state_than_the_one_that_is_saved_stays(place: Folder) -> None:
+    """It could not be read when the trial went on; the next driver may be able to."""
+    states = States(place)
+    states.save(7, at(4))
+    states.save(7, at(1))
+    states.save(7, at(2))
+    assert sorted(place.names()) == ["00007-000002.npz", "00007-000004.npz"]
+    states.save(7, at(5))
+    assert place.names() == ["00007-000005.npz"]
 
 
 def test_a_forgotten_state_leaves_nothing(place: Folder) -> None:

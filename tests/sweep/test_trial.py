@@ -125,3 +125,13 @@ def test_the_record_of_a_trial_that_never_ran() -> None:
         "environment": {},
         "diagnosis": [],
     }
+
+
+def test_what_links_do_not_have_in_common_is_kept() -> None:
+    trial, found = Trial(0, {}, {}), []
+    for gpu, kernel in (("a", "x"), ("a", "x"), (None, "x"), (None, "y"), (None, "y")):
+        trial.trained_in({"kernel": kernel} | ({"gpu": gpu} if gpu else {}), "host")
+        found.append(trial.environment.get("changed"))
+    assert found == [None, None, ["gpu"], ["gpu", "kernel"], ["gpu", "kernel"]]
+    assert trial.environment["kernel"] == "y"
+    assert "gpu" not in trial.environment

@@ -151,6 +151,13 @@ def test_a_study_is_held_by_one_driver(tmp_path: Path) -> None:
         assert folder.in_use()
 
 
+def test_a_study_whose_folder_cannot_be_written(tmp_path: Path) -> None:
+    folder = Workspace(tmp_path).study("s")
+    (folder.path / "driver.lock").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"/s: cannot be written: Is a directory"), folder.held():
+        pytest.fail("nobody holds it")
+
+
 def test_a_study_is_free_when_its_driver_lets_go(tmp_path: Path) -> None:
     with held_by_another(tmp_path) as child:
         assert child.stdin is not None
