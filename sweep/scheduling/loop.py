@@ -214,7 +214,9 @@ class Loop:
         trial.unsaved += seconds
         if self.states is not None and trial.unsaved >= self.study.checkpoint.seconds:
             with suppress(StateLost):
-                self.states.save(trial.number, self.runner.state(trial.number))
+                state = self.runner.state(trial.number)
+                self.search.sync()  # who goes on from it reports no rung before it again
+                self.states.save(trial.number, state)
                 trial.unsaved = 0.0
 
     def _look_at_states(self) -> None:
@@ -377,6 +379,7 @@ class Loop:
         trial.happens(Event.FINISH)
         if self.devices is not None:
             self.devices.left(trial.number)
+        self.search.sync()
         self.states.save(trial.number, state)
         self._saving[trial.number] = fetch
 
