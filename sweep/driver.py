@@ -21,13 +21,13 @@ from sweep.datasets import Datasets
 from sweep.recording.size import size, written
 from sweep.scheduling.folders import prove
 from sweep.scheduling.ray_runner import RayRunner, RayUnavailable
-from sweep.search.storage import discard, study_file, taken
+from sweep.search.storage import STUDY, Storage, discard, study_file, taken
 from sweep.session import Ending, RunnerFactory, Session
 from sweep.spec.catalogue import STUDIES
 from sweep.spec.contradictions import LISTED
 from sweep.spec.places import opened, placed
 from sweep.spec.study import Study, check
-from sweep.spec.study_file import assign, load, override
+from sweep.spec.study_file import assign, load, override, parse
 from sweep.wishes import Wishes
 from sweep.workspace import StudyFolder, Workspace, database, workspace
 from trainer.rules import ConfigError, Problem
@@ -221,12 +221,15 @@ def _held(
         if fresh and (url := database()) and taken(url, study.name):
             rule = "is the name of another study in $SWEEP_STORAGE; choose another with --name"
             raise ConfigError([Problem("name", rule, study.name)])
-        if fresh or load(folder.file) != study.values:
+        if fresh:
             folder.create(study.text)
         if fresh and not options[2]:
             _announce(study, place, datasets)
         try:
-            with closing(Session(study, place, folder, datasets, wishes)) as session:
+            opened = Storage(folder.storage, study.name, directions=study.directions)
+            with closing(opened) as storage:  # nothing of a study is changed that another holds
+                _agree(study, folder, storage)
+                session = Session(study, place, folder, datasets, wishes, storage)
                 ending = session.run(*options)
         except RayUnavailable:
             if fresh:
@@ -236,3 +239,26 @@ def _held(
             raise
     seconds = time.monotonic() - started
     return Finished(read(folder), wishes.interrupts() > 0, seconds, ending)
+
+
+def _agree(study: Study, folder: StudyFolder, storage: Storage) -> None:
+    """Stores the study, as this command may have changed it, in its database and its folder.
+
+    Raises:
+        ConfigError: they held different ones: another workspace has changed it.
+    """
+    stored = load(folder.file)
+    if isinstance(folder.storage, str):  # which alone may outlive the workspace
+        noted: str | None = storage.notes().get(STUDY)
+        if noted not in (None, study.text) and (known := parse(noted, STUDY)) != stored:
+            fields = [each for each in known | stored if known.get(each) != stored.get(each)]
+            rule = (
+                f"is not the study that its database has ({', '.join(fields)} differs): it was "
+                f"changed elsewhere; to go on with that one, set SWEEP_STORAGE={folder.storage} "
+                "and remove this file"
+            )
+            raise ConfigError([Problem(str(folder.file), rule)])
+        if noted != study.text:
+            storage.note(STUDY, study.text)
+    if stored != study.values:
+        folder.create(study.text)

@@ -28,7 +28,7 @@ from sweep.scheduling.runner import Runner
 from sweep.scheduling.states import States
 from sweep.scheduling.write_behind import WriteBehind
 from sweep.search.search import Search
-from sweep.search.storage import IDENTITY, STUDY, Storage
+from sweep.search.storage import IDENTITY, Storage
 from sweep.spec.fields import Resources
 from sweep.spec.study import Study
 from sweep.wishes import Wishes
@@ -72,15 +72,14 @@ class Session:
         folder: StudyFolder,
         datasets: Datasets,
         wishes: Wishes,
+        storage: Storage,
     ) -> None:
         self._study = study
         self._place = place
         self._folder = folder
         self._datasets = datasets
         self._wishes = wishes
-        self._storage = Storage(folder.storage, study.name, directions=study.directions)
-        if isinstance(folder.storage, str) and self._storage.notes().get(STUDY) != study.text:
-            self._storage.note(STUDY, study.text)  # the database alone may outlive the workspace
+        self._storage = storage
         self._version = datasets.trainers.version
         self._search = Search(study, self._storage, Queue(folder.queue), self._version)
 
@@ -173,10 +172,6 @@ class Session:
             )
         if self._version not in known:
             self._storage.note(CODE, [*known, self._version])
-
-    def close(self) -> None:
-        """Lets go of the study's storage."""
-        self._storage.close()
 
     def _train(
         self,

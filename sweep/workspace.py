@@ -2,6 +2,7 @@
 
 mlflow.db, mlartifacts/     what the MLflow UI shows
 <study>/study.yaml          the study file, with its overrides
+<study>/submitted.yaml      the one that `submit` brought, if data came with it
 <study>/trials.log          the truth about its trials (an Optuna journal)
 <study>/storage             the database that holds that truth instead, if there is one
 <study>/outbox.db           records on their way to MLflow

@@ -86,7 +86,7 @@ td, th { padding: .25em .6em; border-bottom: 1px solid #ddd }
 th { text-align: left; vertical-align: bottom } td.number, td.value { text-align: right }
 td.number, td.figure { white-space: nowrap } td.words:last-child { min-width: 12em }
 .answer { font-size: 1.1em; background: #f2f7fb; padding: .8em 1.1em; overflow-wrap: anywhere }
-figure { margin: 2em 0 } figcaption { color: #555 }
+figure { margin: 2em 0; overflow-x: auto } figcaption { color: #555 }
 pre { background: #f6f6f6; padding: .8em; overflow-x: auto }
 """
 

@@ -112,7 +112,10 @@ def check_schema(database_uri: str) -> None:
     Raises:
         TrackingError: it can't, or can't be reached.
     """
-    engine = sqlalchemy.create_engine(database_uri)
+    try:
+        engine = sqlalchemy.create_engine(database_uri)
+    except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
+        raise TrackingError(f"the MLflow database can't be opened: {error}") from error
     try:
         with engine.connect() as connection:
             found = MigrationContext.configure(connection).get_current_revision()

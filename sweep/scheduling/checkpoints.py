@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 
-from sweep.scheduling.ports import States
+from sweep.scheduling.ports import Search, States
 from sweep.scheduling.runner import Runner, StateLost
 from sweep.search.trial import Trial
 from sweep.spec.study import Study
@@ -25,6 +25,7 @@ class Checkpoints:
     """Takes states from the runner and gives them back to it; saves nothing without `states`."""
 
     study: Study
+    search: Search
     runner: Runner
     states: States | None
     _awaited: dict[int, Fetch] = field(default_factory=dict)
@@ -66,7 +67,9 @@ class Checkpoints:
         trial.unsaved += seconds
         if self.states is not None and trial.unsaved >= self.seconds:
             with suppress(StateLost):
-                self.states.save(trial.number, self.runner.state(trial.number))
+                state = self.runner.state(trial.number)
+                self.search.sync()  # who goes on from it reports no rung before it again
+                self.states.save(trial.number, state)
                 trial.unsaved = 0.0
 
     def keep(self, trial: Trial) -> bool:
@@ -81,7 +84,9 @@ class Checkpoints:
         if self.states is None or trial.until is None or trial.until >= whole:
             return False
         fetch = self.last(trial)
-        self.states.save(trial.number, fetch())
+        state = fetch()
+        self.search.sync()
+        self.states.save(trial.number, state)
         self._awaited[trial.number] = fetch
         return True
 

@@ -75,7 +75,7 @@ class Loop:
         """Runs the sweep to its end."""
         self._started = self.clock()
         self._suggestions = Suggestions(self.study, self.search, self.pruner, self.parameters)
-        self._checkpoints = Checkpoints(self.study, self.runner, self.states)
+        self._checkpoints = Checkpoints(self.study, self.search, self.runner, self.states)
         seconds = self._checkpoints.seconds
         self._links = Links(self.study, self.search, self.runner, self.devices, self.clock, seconds)
         while True:

@@ -39,6 +39,9 @@ class Search(Protocol):
     def report(self, trial: Trial) -> None:
         """Hears a value at a rung."""
 
+    def sync(self) -> None:
+        """Waits until all that it has heard survives a power cut."""
+
     def end(self, trial: Trial) -> None:
         """Hears an ending."""
 

@@ -30,6 +30,7 @@ class Journal(BaseJournalBackend):
         self._path = path
         self._reader = JournalFileBackend(str(path))
         self._held: list[dict[str, Any]] | None = None
+        self._behind = False
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
         """The entries from that number on."""
@@ -53,6 +54,11 @@ class Journal(BaseJournalBackend):
             self._held = None
         self._append(held, sync=True)
 
+    def sync(self) -> None:
+        """Waits until the disk has all that was appended."""
+        if self._behind:
+            self._append([], sync=True)
+
     def _append(self, logs: list[dict[str, Any]], *, sync: bool) -> None:
         text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
         with self._path.open("ab") as file:
@@ -61,6 +67,7 @@ class Journal(BaseJournalBackend):
             file.flush()
             if sync:
                 os.fsync(file.fileno())
+        self._behind = not sync
 
 
 def _lock(file: BinaryIO) -> None:

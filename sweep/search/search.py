@@ -175,6 +175,10 @@ class Search:
         self._storage.report(trial.number, trial.epoch, trial.value)
         self.ladder.record(trial.number, trial.epoch, trial.value)
 
+    def sync(self) -> None:
+        """Waits until all that it has heard survives a power cut."""
+        self._storage.sync()
+
     def end(self, trial: Trial) -> None:
         """Hears that a trial has ended."""
         self._storage.end(trial)

@@ -158,6 +158,11 @@ class Storage:
             lambda: self._storage.set_trial_intermediate_value(self._ids[number], epoch, value)
         )
 
+    def sync(self) -> None:
+        """Waits until what was put on record survives a power cut; a database has seen to that."""
+        if self._journal is not None:
+            self._journal.sync()
+
     def end(self, trial: Trial) -> None:
         """Puts the end of a trial on record: its values, its state and its reason."""
         number = self._ids[trial.number]

@@ -111,7 +111,7 @@ def test_a_planted_truth_comes_out_as_the_verdict(tmp_path: Path) -> None:
     )
     page = Path(made["html"]).read_text(encoding="utf-8")
     assert "<h2>Claims</h2>" in page
-    assert "val_accuracy: elu &gt; relu" in page
+    assert "val_<wbr>accuracy: elu &gt; relu" in page
     text = Path(made["markdown"]).read_text(encoding="utf-8")
     assert "\n| claim | effect | interval | pairs | verdict |\n| --- |" in text
     assert "| 2 | supported |\n" in text

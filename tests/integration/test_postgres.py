@@ -14,13 +14,19 @@ import sqlalchemy
 from mlflow.store.tracking.dbmodels.initial_models import Base as InitialBase
 from sqlalchemy.pool import NullPool
 
+from sweep import driver
 from sweep.recording import tracking
+from sweep.scheduling.ray_runner import RayUnavailable
+from sweep.scheduling.runner import Runner
 from sweep.search import lock
-from sweep.search.storage import Storage, taken
+from sweep.search.storage import STUDY, Storage, study_file, taken
 from sweep.search.trial import Event, Trial
+from sweep.spec.study import check
+from sweep.spec.study_file import assign, load
 from sweep.workspace import StudyInUse, Workspace
 from tests.integration.conftest import SMOKE, Sweep, eventually
 from tests.integration.postgres import Postgres, postgres
+from trainer.rules import ConfigError
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -227,6 +233,48 @@ def test_a_study_that_runs_in_another_workspace_is_not_deleted(
     here("delete", "shared", "--yes")
     assert not taken(url, "shared")
     assert not folder.path.exists()
+
+
+def test_a_study_that_another_workspace_holds_or_has_changed_is_left_as_it_is(
+    tmp_path: Path, server: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSFILE", str(server.passfile))
+    monkeypatch.setenv("SWEEP_STORAGE", server.url("studies"))
+    values = assign(load(SMOKE), "name", "both")
+    before, longer = (check(assign(values, "search.trials", n)).text for n in (4, 9))
+    folder = Workspace(tmp_path).study("both")
+    folder.create(before)
+    theirs = Storage(server.url("studies"), "both", directions=["maximize"])
+    theirs.note(STUDY, before)
+
+    def resume(trials: str | None) -> None:
+        driver.resume("both", trials=trials, folder=str(tmp_path), quiet=True, runner=no_ray)
+
+    with pytest.raises(StudyInUse):
+        resume("+5")
+    assert folder.file.read_text() == before
+    theirs.note(STUDY, longer)
+    theirs.close()
+    for trials in (None, "+1"):
+        with pytest.raises(ConfigError, match=r"\(search differs\).* remove this file"):
+            resume(trials)
+    assert folder.file.read_text() == before
+    assert study_file(server.url("studies"), "both") == longer
+
+    with pytest.raises(RayUnavailable):  # it got so far
+        resume("9")
+    assert folder.file.read_text() == longer
+    with pytest.raises(RayUnavailable):
+        resume("+2")
+    assert study_file(server.url("studies"), "both") == folder.file.read_text() != longer
+    folder.file.unlink()
+    with pytest.raises(RayUnavailable):
+        resume(None)
+    assert check(load(folder.file)).search.trials == 11
+
+
+def no_ray(*_: object) -> Runner:
+    raise RayUnavailable("none")
 
 
 @contextmanager

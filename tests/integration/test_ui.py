@@ -104,6 +104,15 @@ def test_a_workspace_that_cannot_be_written(
         said(Workspace(tmp_path), port=free_port())
 
 
+@pytest.mark.parametrize("kind", ["nonsense", "mysql"])  # a database of no kind, one without driver
+def test_a_database_that_nothing_here_opens(
+    place: Workspace, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{kind}://nowhere/at-all")
+    with pytest.raises(UiError, match="the MLflow database can't be opened: "):
+        said(place, port=free_port())
+
+
 @pytest.mark.parametrize("port", [-1, 70_000])
 def test_a_port_that_does_not_exist(place: Workspace, port: int) -> None:
     with pytest.raises(UiError, match=f"port {port} is not free"):

@@ -58,6 +58,7 @@ class FakeSearch:
         self.trials: list[Trial] = []
         self.twins: dict[int, int] = {}
         self.segments: dict[int, tuple[int | None, int]] = {}
+        self.unsynced: set[int] = set()
         self._spent: list[int] = []
 
     @property
@@ -91,7 +92,11 @@ class FakeSearch:
 
     def report(self, trial: Trial) -> None:
         self._calls.append(("report", trial.number))
+        self.unsynced.add(trial.number)
         self.ladder.record(trial.number, trial.epoch, trial.value)
+
+    def sync(self) -> None:
+        self.unsynced.clear()
 
     def spent(self) -> list[int]:
         spent, self._spent = self._spent, []
@@ -240,14 +245,20 @@ class FakeRecords:
 
 @dataclass
 class FakeStates:
-    """Keeps the epoch of the last state saved of a trial; `times` counts the savings."""
+    """Keeps the epoch of the last state saved of a trial; `times` counts the savings.
+
+    `unsynced` are the trials with values at rungs that a power cut would lose: who goes on from a
+    state behind such a rung never reports there again.
+    """
 
     epochs: dict[int, int]
     times: list[int] = field(default_factory=list)
     broken: bool = False
+    unsynced: set[int] = field(default_factory=set)
     _settled: dict[int, bool] = field(default_factory=dict)
 
     def save(self, number: int, state: TrainerState) -> None:
+        assert number not in self.unsynced
         if not self.broken:
             self.epochs[number] = int(state["epoch"])
         self.times.append(number)
@@ -301,7 +312,7 @@ class Sweep:
         self.search = FakeSearch(self.calls, checked, points)
         self.runner = FakeRunner(self.calls, slots, respond, seconds)
         self.records = FakeRecords(self.calls)
-        self.saved = FakeStates(dict(saved or {}))
+        self.saved = FakeStates(dict(saved or {}), unsynced=self.search.unsynced)
         self.stops: dict[int, list[int]] = {}
         self.loop = Loop(
             study=checked,

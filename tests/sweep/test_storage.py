@@ -1,5 +1,6 @@
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -195,6 +196,24 @@ os.kill(os.getpid(), signal.SIGKILL)
     storage = Storage(path, "s", directions=["maximize"])  # the lock went with its holder
     assert [each.intermediate_values for each in storage.trials()] == [{1: n} for n in range(20)]
     storage.report(0, 3, 0.5)
+
+
+def test_what_was_reported_is_on_the_disk_when_that_matters(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = Storage(path, "s", directions=["maximize"])
+    storage.start(trial(0), DISTRIBUTIONS)
+    safe: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda file: safe.append(os.fstat(file).st_size))
+    storage.report(0, 1, 0.5)
+    assert safe == []
+    storage.sync()
+    storage.sync()
+    assert safe == [path.stat().st_size]
+    storage.report(0, 3, 0.5)
+    end(storage, trial(0), Event.FINISH, [0.5, 0.5])
+    storage.sync()
+    assert len(safe) == 2
 
 
 def test_a_second_writer_is_noticed(path: Path) -> None:
