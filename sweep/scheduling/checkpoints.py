@@ -22,18 +22,21 @@ Fetch = Callable[[], State]
 
 @dataclass
 class Checkpoints:
-    """Takes states from the runner and gives them back to it; saves nothing without `states`."""
+    """Takes states from the runner and gives them back to it; saves nothing without `states`.
+
+    Attributes:
+        seconds: the training that a crash may cost at most; endless where no state is saved.
+    """
 
     study: Study
     search: Search
     runner: Runner
     states: States | None
+    seconds: float = field(init=False)
     _awaited: dict[int, Fetch] = field(default_factory=dict)
 
-    @property
-    def seconds(self) -> float:
-        """The training that a crash may cost at most; endless where no state is saved."""
-        return self.study.checkpoint.seconds if self.states is not None else math.inf
+    def __post_init__(self) -> None:
+        self.seconds = self.study.checkpoint.seconds if self.states is not None else math.inf
 
     @property
     def awaited(self) -> int:

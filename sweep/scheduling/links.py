@@ -17,6 +17,9 @@ class Links:
 
     Without `devices` the study says whether links train on a card. A link ends with the epoch after
     `seconds` of training, so that the trial's state can be saved.
+
+    Attributes:
+        limit: seconds that a trial may take from rung to rung; endless if the study has no limit.
     """
 
     study: Study
@@ -25,20 +28,19 @@ class Links:
     devices: Devices | None
     clock: Callable[[], float]
     seconds: float
+    limit: float = field(init=False)
     # those that have a link under way, and since when they are on their way to the next rung
     _trials: dict[int, Trial] = field(default_factory=dict)
     _since: dict[int, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        limit = self.study.resources.timeout
+        self.limit = math.inf if limit is None else limit
 
     @property
     def under_way(self) -> int:
         """How many there are."""
         return len(self._trials)
-
-    @property
-    def limit(self) -> float:
-        """Seconds that a trial may take from rung to rung; endless if the study sets no limit."""
-        limit = self.study.resources.timeout
-        return math.inf if limit is None else limit
 
     def submit(self, trial: Trial) -> None:
         """Submits a trial's link to its next rung."""
@@ -84,11 +86,11 @@ class Links:
 
     def overdue(self) -> list[Trial]:
         """The trials that have taken too long to their next rung."""
-        limit = self.limit
-        if math.isinf(limit):
+        if math.isinf(self.limit):
             return []
         now = self.clock()
-        return [self._trials[each] for each, since in self._since.items() if now - since > limit]
+        late = [number for number, since in self._since.items() if now - since > self.limit]
+        return [self._trials[number] for number in late]
 
     def leave_lost_cards(self) -> None:
         """Submits again, to a processor, what waits for a card when none is left."""
