@@ -259,7 +259,9 @@ class Session:
                 raise _Enough
             if not quiet and time.monotonic() - shown > 2:
                 shown = time.monotonic()
-                text = f"recording: {backlog.records} records, {backlog.pictures} pictures to go"
+                text = f"drawing: {backlog.pictures} pictures to go"
+                if backlog.records:
+                    text = f"recording: {backlog.records} records to go"
                 print(recording.behind() or text, file=sys.stderr, flush=True)
 
         try:

@@ -1,5 +1,6 @@
 """Trains a trial of the record again and compares, bit for bit."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +25,8 @@ class Reproduction:
         identical: whether every recorded number came out the same to the bit.
         comparable: whether bits can be promised: the same arithmetic did both, in every link.
         changed: the names of what it depends on that were not the same.
-        difference: the largest absolute difference of a metric.
+        difference: the largest absolute difference of a metric; None if one is finite in one of the
+            two alone.
         recorded, now: what did the arithmetic then and now.
         sensitivity: of each layer of the net as trained now, if that was asked for.
     """
@@ -32,7 +34,7 @@ class Reproduction:
     trial: int
     identical: bool
     comparable: bool
-    difference: float
+    difference: float | None
     recorded: dict[str, Any]
     now: dict[str, Any]
     changed: list[str]
@@ -44,7 +46,9 @@ class Reproduction:
     def _verdict(self) -> str:
         if self.identical:
             return f"trial {self.trial} is bit-identical"
-        what = f"largest difference {self.difference:g}"
+        what = "a metric is finite in one of the two alone"
+        if self.difference is not None:
+            what = f"largest difference {self.difference:g}"
         if self.comparable:
             return f"trial {self.trial} differs: {what}"
         return f"trial {self.trial} is not comparable ({', '.join(self.changed)} changed): {what}"
@@ -75,14 +79,15 @@ def reproduce(
     gone = [name for name in trial.metrics if name not in outcome.metrics]
     if gone:
         raise NotReproducible(f"trial {number} has no {gone[0]} now")
-    differences = [
-        abs(then - float(now))
-        for name, recorded in trial.metrics.items()
-        if not name.endswith("_seconds")
-        for then, now in zip(recorded, outcome.metrics[name], strict=True)
-        if then is not None
-    ]
-    largest = max(differences, default=0.0)
+    largest = max(
+        (
+            _apart(then, float(now))
+            for name, recorded in trial.metrics.items()
+            if not name.endswith("_seconds")
+            for then, now in zip(recorded, outcome.metrics[name], strict=True)
+        ),
+        default=0.0,
+    )
     here, layers = dict(outcome.environment), list[LayerSensitivity]()
     if sensitivity and state is not None:
         data = datasets.data(config)
@@ -91,9 +96,16 @@ def reproduce(
         number,
         identical=largest == 0.0,
         comparable=not changed,
-        difference=largest,
+        difference=largest if math.isfinite(largest) else None,
         recorded=trial.environment,
         now=here,
         changed=sorted(changed),
         sensitivity=layers,
     )
+
+
+def _apart(then: float | None, now: float) -> float:
+    """How far a number is from the one on record, where None is what was not finite."""
+    if then is None or not math.isfinite(now):
+        return 0.0 if then is None and not math.isfinite(now) else math.inf
+    return abs(then - now)

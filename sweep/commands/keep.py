@@ -1,5 +1,6 @@
 """`reproduce`, `sync` and `delete`: what is done with a study after its sweep."""
 
+import sqlite3
 from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING
 
@@ -99,9 +100,12 @@ def sync(name: str | None, folder: str | None) -> None:
                 click.echo(f"{each.name}: refused, and set aside: {reason}")
         if before.empty:
             continue
-        with closing(Outbox(each.outbox)) as outbox:
-            recording = Recording(outbox, each.path, place.tracking_uri, place.artifact_root)
-            after = recording.drain(600, lambda backlog: None)
+        try:
+            with closing(Outbox(each.outbox)) as outbox:
+                recording = Recording(outbox, each.path, place.tracking_uri, place.artifact_root)
+                after = recording.drain(600, lambda backlog: None)
+        except (OSError, sqlite3.OperationalError) as error:
+            raise Mistake(f"{each.path}: cannot be written: {error}", 1) from None
         sent = before.records - after.records
         why = f": {recording.trouble}" if not after.empty and recording.trouble else ""
         click.echo(f"{each.name}: sent {sent} records, {after.records} left{why}")

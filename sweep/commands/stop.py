@@ -32,5 +32,8 @@ def stop(name: str, trial: int | None, address: str | None, folder: str | None) 
         states = {} if trial is None else {each.number: each.state for each in read(target).trials}
     if trial is not None and (state := states.get(trial, "not there")) != "running":
         raise Mistake(f"trial {trial} of {name!r} is {state}: only what runs can be stopped")
-    Wishes(target.wishes).stop(trial)
+    try:
+        Wishes(target.wishes).stop(trial)
+    except OSError as error:
+        raise Mistake(f"{target.wishes}: cannot be written: {error.strerror}", 1) from None
     click.echo(f"asked trial {trial} to stop" if trial is not None else "asked the sweep to stop")

@@ -57,6 +57,7 @@ def line(standing: Standing, metric: str, seconds: float) -> str:
     done = ended(standing)
     rate = standing.fresh / seconds if seconds > 0 else 0.0
     left = f"{(standing.target - done) / rate:.0f} s left" if rate else "… left"
+    goes_on = done < standing.target and standing.running
     counts = standing.counts
     parts = [
         f"{done}/{standing.target} trials",
@@ -68,7 +69,7 @@ def line(standing: Standing, metric: str, seconds: float) -> str:
         parts.append(f"{standing.lost} links lost and trained again")
     if standing.best is not None:
         parts.append(f"best {metric} {figure(standing.best.value)} (#{standing.best.number})")
-    parts += [f"{rate:.1f} trials/s", left if done < standing.target else f"{seconds:.0f} s"]
+    parts += [f"{rate:.1f} trials/s", left if goes_on else f"{seconds:.0f} s"]
     if standing.unrecorded:
         parts.append(standing.unrecorded)
     if standing.stopping:

@@ -6,6 +6,7 @@ reference and never passes through the driver.
 """
 
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -37,6 +38,9 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of states that nobody asks for
 
+REACHED_SECONDS = 10.0
+"""How long the head of a cluster may take to answer."""
+
 KEPT = 8
 """How many ways of preprocessing the data are kept in the object store."""
 
@@ -67,6 +71,8 @@ class RayRunner:
         modules = [_where(sys.modules[name]) for name in datasets.maker.modules]
         modules += [_where(sweep), _where(trainer)] if address is not None else []
         travels = {"runtime_env": {"py_modules": modules}} if modules else {}
+        if address is not None:
+            _look_for(address)
         try:
             if address is None:
                 ray.init(
@@ -220,6 +226,21 @@ def _where(module: ModuleType) -> str:
         return str(module.__path__[0])
     assert module.__file__ is not None
     return module.__file__
+
+
+def _look_for(address: str) -> None:
+    """Makes sure that somebody answers at HOST:PORT: Ray looks for it for minutes.
+
+    Raises:
+        RayUnavailable: nobody does.
+    """
+    host, _, port = address.rpartition(":")
+    if "/" in host or not (host and port.isdecimal()):
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=REACHED_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise RayUnavailable(f"Ray at {address}: {error}") from error
 
 
 def _cores() -> int:

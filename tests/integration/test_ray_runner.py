@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import ray
 import threadpoolctl
 
 from sweep.datasets import Datasets
-from sweep.scheduling.ray_runner import RayRunner
+from sweep.scheduling.ray_runner import RayRunner, RayUnavailable
 from sweep.scheduling.runner import Advanced, Link, LocalRunner, Lost, Outcome, Raised, Runner
 from sweep.spec.fields import Resources
 from sweep.spec.study import check
@@ -132,3 +133,11 @@ def _busy_worker() -> int:
         each.cpu_percent()
     time.sleep(0.5)
     return max(workers, key=lambda each: each.cpu_percent()).pid
+
+
+def test_a_cluster_that_does_not_answer_is_told_at_once(datasets: Datasets) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+        with pytest.raises(RayUnavailable, match=f"Ray at {address}: .*refused"):
+            RayRunner(datasets, Resources(cpu=1, gpu=0, memory=None, timeout=None), address)

@@ -68,6 +68,8 @@ def test_the_line_of_a_sweep_that_has_ended() -> None:
     text = line(standing(counts={State.COMPLETE: 60}, fresh=60), "val_loss", 30.0)
     assert text.endswith("2.0 trials/s · 30 s")
     assert "left" not in text
+    out_of_time = line(standing(counts={State.COMPLETE: 20}, fresh=20), "val_loss", 10.0)
+    assert out_of_time.endswith("2.0 trials/s · 10 s")
 
 
 def test_lost_links_are_told() -> None:
