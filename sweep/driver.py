@@ -254,8 +254,8 @@ def _agree(study: Study, folder: StudyFolder, storage: Storage) -> None:
             fields = [each for each in known | stored if known.get(each) != stored.get(each)]
             rule = (
                 f"is not the study that its database has ({', '.join(fields)} differs): it was "
-                f"changed elsewhere; to go on with that one, set SWEEP_STORAGE={folder.storage} "
-                "and remove this file"
+                "changed elsewhere; to go on with that one, set SWEEP_STORAGE to the database and "
+                "remove this file"
             )
             raise ConfigError([Problem(str(folder.file), rule)])
         if noted != study.text:
