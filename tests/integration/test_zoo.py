@@ -49,7 +49,7 @@ def test_from_a_file_and_from_the_registry(sweep: Sweep, tmp_path: Path) -> None
         name: array + 1 if name == "0.bias" else array for name, array in kept.arrays.items()
     }
     checkpoint.save(file, changed, kept.config)
-    told = sweep("resume", "again", "--trials=5", code=2)
+    told = sweep("resume", "again", code=2)
     assert "has changed since the study began" in told
 
 
