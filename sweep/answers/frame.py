@@ -53,16 +53,20 @@ def entitle(figure: Figure, title: str, note: str) -> None:
 def categories(panel: Axes, labels: Sequence[str]) -> None:
     """Labels at 0, 1, … of the horizontal axis, slanted if they would meet."""
     texts = [elided(each, LONGEST_LABEL) for each in labels]
-    slanted = len(texts) >= CROWDED or sum(map(len, texts)) > 30
+    lettered(panel, texts, 35 if len(texts) >= CROWDED or sum(map(len, texts)) > 30 else 0)
+    panel.set_xlim(-0.6, len(texts) - 0.4)
+
+
+def lettered(panel: Axes, texts: Sequence[str], degrees: int) -> None:
+    """Texts at 0, 1, … of the horizontal axis, slanted by so many degrees."""
     panel.set_xticks(
         range(len(texts)),
         texts,
-        rotation=35 if slanted else 0,
-        ha="right" if slanted else "center",
+        rotation=degrees,
+        ha="right" if degrees else "center",
         rotation_mode="anchor",
         fontsize=8,
     )
-    panel.set_xlim(-0.6, len(texts) - 0.4)
 
 
 def decades(ruler: Ruler, values: NDArray[np.float64]) -> None:
@@ -81,7 +85,7 @@ def text(told: str) -> str:
 
 def laid_out(figure: Any, x: str | None, y: str | None) -> Any:
     """A figure of plotly's in the style of the page, its axes named if there is one panel."""
-    margin = {"l": 70, "r": 20, "t": 40, "b": 60}
+    margin = {"l": 70, "r": 20, "t": 64, "b": 60}  # above: plotly's toolbar, then titles
     figure.update_layout(template="plotly_white", height=440, margin=margin)
     if x is not None:
         figure.update_xaxes(title_text=x).update_yaxes(title_text=y)

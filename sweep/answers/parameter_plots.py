@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from sweep.answers.evidence import Axis, Evidence, Trial, elided
-from sweep.answers.frame import CROWDED, LONGEST_LABEL, MOST_PANELS, categories, decades, entitle
+from sweep.answers.frame import (
+    CROWDED,
+    LONGEST_LABEL,
+    MOST_PANELS,
+    categories,
+    decades,
+    entitle,
+    lettered,
+)
 from sweep.answers.importance import importances
 from sweep.answers.interactions import Interaction, interactions
 from sweep.answers.surface import Surface, surface
@@ -154,15 +162,7 @@ def _heat(panel: Axes, table: Interaction, low: float, high: float) -> None:
     panel.set_xlabel(cut(table.column, 40))
     panel.set_ylabel(cut(table.row, 40))
     labels = [elided(each, LONGEST_LABEL) for each in table.columns]
-    slanted = len(labels) >= CROWDED
-    panel.set_xticks(
-        range(len(labels)),
-        labels,
-        rotation=30 if slanted else 0,
-        ha="right" if slanted else "center",
-        rotation_mode="anchor",
-        fontsize=8,
-    )
+    lettered(panel, labels, 30 if len(labels) >= CROWDED else 0)
     rows = [elided(each, LONGEST_LABEL) for each in table.rows]
     panel.set_yticks(range(len(rows)), rows, fontsize=8)
     for row, column in np.ndindex(table.mean.shape):
